@@ -1,0 +1,3 @@
+//! `gst-scope`: live AI video from a terminal.
+
+fn main() {}

@@ -1,0 +1,102 @@
+//! Sessions: one remote peer and its pipeline each.
+//!
+//! This file is the contract between the REST edge (`api/`) and the sessions themselves: data in, data out,
+//! no GStreamer type. The edge holds `Arc<dyn Sessions>`, so its tests need no media.
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+
+use crate::processor::Processor;
+
+/// A flat JSON object of Scope parameter keys.
+pub type Parameters = Map<String, Value>;
+
+/// A browser's offer, already checked for shape.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The session description, as the client sent it.
+    pub sdp: String,
+    /// `initialParameters` without nulls.
+    pub initial_parameters: Parameters,
+    /// The processors between source and sink, in order; empty passes frames through.
+    pub processors: Vec<Processor>,
+    /// False for text-to-video: frames are made from nothing.
+    pub takes_input: bool,
+}
+
+/// What the client gets back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Our description, with every candidate and `a=end-of-candidates` inside.
+    pub sdp: String,
+    /// Key for later candidates, metrics and closing: a UUID.
+    pub session_id: String,
+}
+
+/// One trickled candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The `candidate:` line; `None` or empty is end-of-candidates.
+    pub candidate: Option<String>,
+    /// Which m-line by name.
+    pub sdp_mid: Option<String>,
+    /// Which m-line by position.
+    pub sdp_m_line_index: Option<u32>,
+}
+
+/// Why a session refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// No session of that id, or it has ended.
+    #[error("session `{0}` not found")]
+    NotFound(String),
+    /// The description cannot be answered: not SDP, or nothing in it we can speak.
+    #[error("the offer cannot be answered: {0}")]
+    BadOffer(String),
+    /// A parameter value is out of its range or of the wrong type.
+    #[error("{0}")]
+    BadParameter(String),
+    /// A candidate line is not one.
+    #[error("invalid ICE candidate: {0}")]
+    BadCandidate(String),
+    /// A pipeline could not be built or started: a missing element, a processor that refused.
+    #[error("the session could not start: {0}")]
+    Failed(String),
+    /// More sessions than the configuration allows.
+    #[error("{0} sessions are open, which is the limit")]
+    TooMany(usize),
+}
+
+/// The sessions as the REST edge sees them.
+///
+/// Every method is quick except [`Sessions::open`], which returns when the answer is complete.
+pub trait Sessions: Send + Sync + fmt::Debug {
+    /// Answers an offer and starts the session's pipeline.
+    fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>>;
+
+    /// Hands trickled candidates over. An empty list succeeds for any id.
+    fn add_candidates(
+        &self,
+        id: &str,
+        candidates: Vec<Candidate>,
+    ) -> BoxFuture<'_, Result<(), SessionError>>;
+
+    /// Ends a session; `stream_stopped` goes out first. An unknown id is no error.
+    fn close(&self, id: &str) -> BoxFuture<'_, ()>;
+
+    /// Applies a patch to every live session and tells their clients (`parameters_updated`).
+    ///
+    /// The patch is checked before anything is touched: a bad value changes no session.
+    fn apply_parameters(&self, patch: Parameters) -> BoxFuture<'_, Result<(), SessionError>>;
+
+    /// What the first live session runs with; empty without one.
+    fn parameters(&self) -> Parameters;
+
+    /// Figures of every live session by id, in the shape of `GET /api/v1/session/metrics`.
+    fn metrics(&self) -> Map<String, Value>;
+
+    /// Ends all sessions, within a second.
+    fn shutdown(&self) -> BoxFuture<'_, ()>;
+}

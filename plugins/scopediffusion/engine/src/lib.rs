@@ -1,0 +1,1 @@
+//! Diffusion of live frames on ONNX graphs.

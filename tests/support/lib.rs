@@ -1,0 +1,1 @@
+//! Real peers for the tests of the whole house.
