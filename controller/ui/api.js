@@ -1,0 +1,151 @@
+// The server as the page sees it: one function per REST call, and one error type for everything that can go wrong
+// between a button and its reply.
+//
+// The access token never stays in the address bar, because addresses end up in screenshots, history and screen shares.
+
+const TOKEN_KEY = "gst-scope.token";
+const REPLY_WITHIN_MS = 30_000;
+
+/** A refusal or a silence of the server, told in a sentence with a next step. */
+export class ServerError extends Error {
+  constructor({ sentence, hint = "", code = "", status = 0 }) {
+    super(sentence);
+    this.name = "ServerError";
+    this.hint = hint;
+    this.code = code;
+    this.status = status;
+  }
+
+  /** True when nobody answered at all, as opposed to an answer that says no. */
+  get unreachable() {
+    return this.status === 0;
+  }
+}
+
+/** Moves `#token=…` from the address into this tab's memory. Call once, before the first request. */
+export function takeTokenFromAddress() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const token = fragment.get("token");
+  if (!token) return;
+  setToken(token);
+  fragment.delete("token");
+  const rest = fragment.toString();
+  history.replaceState(null, "", location.pathname + location.search + (rest ? `#${rest}` : ""));
+}
+
+export function setToken(token) {
+  sessionStorage.setItem(TOKEN_KEY, token);
+}
+
+export const schemas = (signal) => call("GET", "/api/v1/pipelines/schemas", undefined, signal);
+export const health = (signal) => call("GET", "/health", undefined, signal);
+export const hardware = (signal) => call("GET", "/api/v1/hardware/info", undefined, signal);
+export const loadPipelines = (pipelines, signal) => call("POST", "/api/v1/pipeline/load", { pipelines }, signal);
+export const pipelineStatus = (signal) => call("GET", "/api/v1/pipeline/status", undefined, signal);
+export const iceServers = (signal) => call("GET", "/api/v1/webrtc/ice-servers", undefined, signal);
+export const offer = (body, signal) => call("POST", "/api/v1/webrtc/offer", body, signal);
+export const metrics = (signal) => call("GET", "/api/v1/session/metrics", undefined, signal);
+
+export const modelStatus = (id, signal) =>
+  call("GET", `/api/v1/models/status?pipeline_id=${encodeURIComponent(id)}`, undefined, signal);
+export const downloadModel = (id, signal) => call("POST", "/api/v1/models/download", { pipeline_id: id }, signal);
+
+export const addCandidates = (sessionId, candidates) =>
+  call("PATCH", `/api/v1/webrtc/offer/${encodeURIComponent(sessionId)}`, { candidates });
+
+/** `keepalive` lets the goodbye leave even while the page is being closed. */
+export const closeSession = (sessionId) =>
+  call("DELETE", `/api/v1/webrtc/offer/${encodeURIComponent(sessionId)}`, undefined, undefined, { keepalive: true });
+
+const recordingPath = (sessionId) => `/api/v1/recordings/${encodeURIComponent(sessionId)}`;
+export const startRecording = (sessionId) => call("POST", `${recordingPath(sessionId)}/start`);
+export const stopRecording = (sessionId) => call("POST", `${recordingPath(sessionId)}/stop`);
+
+/** Fetched rather than linked to, because a link cannot carry the access token. */
+export async function fetchRecording(sessionId) {
+  const response = await request("GET", recordingPath(sessionId));
+  const name = /filename="?([^";]+)/.exec(response.headers.get("content-disposition") ?? "")?.[1];
+  return { blob: await response.blob(), name: name ?? "recording.mp4" };
+}
+
+async function call(method, path, body, signal, options) {
+  const response = await request(method, path, body, signal, options);
+  if (response.status === 204) return null;
+  const isJson = response.headers.get("content-type")?.includes("json");
+  if (!isJson) {
+    throw new ServerError({
+      sentence: `The server answered ${path} with something that is not JSON.`,
+      hint: "Check that this address belongs to gst-scope and not to another program.",
+      status: response.status,
+    });
+  }
+  return response.json();
+}
+
+async function request(method, path, body, signal, options = {}) {
+  const headers = {};
+  const token = sessionStorage.getItem(TOKEN_KEY);
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+
+  const timeout = AbortSignal.timeout(REPLY_WITHIN_MS);
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      cache: "no-store",
+      ...options,
+    });
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new ServerError({
+      sentence: timeout.aborted ? "The server took too long to answer." : "The server does not answer.",
+      hint: "Check that gst-scope is still running, then try again.",
+    });
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+async function refusal(response) {
+  const reply = await response.json().catch(() => ({}));
+  const { status } = response;
+  if (status === 401) {
+    return new ServerError({
+      sentence: "This server asks for its access token.",
+      hint: "Open the address that gst-scope printed when it started, or enter the token here.",
+      code: reply.code ?? "token_required",
+      status,
+    });
+  }
+  return new ServerError({
+    sentence: sentenceFrom(reply.detail) ?? `The server refused with status ${status}.`,
+    hint: asSentence(reply.hint),
+    code: reply.code,
+    status,
+  });
+}
+
+/** `detail` is a string, or a list of complaints about fields, or (rarely) an object with a message. */
+function sentenceFrom(detail) {
+  if (typeof detail === "string" && detail.trim()) return asSentence(detail);
+  if (Array.isArray(detail) && detail.length > 0) {
+    return detail.map(({ loc = [], msg = "is not valid" }) => {
+      const field = loc.filter((part) => part !== "body").join(" › ");
+      return asSentence(field ? `${field}: ${msg}` : msg);
+    }).join(" ");
+  }
+  return typeof detail?.message === "string" ? asSentence(detail.message) : undefined;
+}
+
+/** Starts with a capital and ends with a full stop, whoever wrote it. */
+export function asSentence(text) {
+  const trimmed = text?.trim();
+  if (!trimmed) return "";
+  // A leading name in code style (`prompts: …`) keeps its spelling.
+  const head = /^[a-z]+[ ,]/.test(trimmed) ? trimmed[0].toUpperCase() + trimmed.slice(1) : trimmed;
+  return /[.!?…]$/.test(head) ? head : `${head}.`;
+}

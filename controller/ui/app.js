@@ -1,0 +1,357 @@
+// The page as a whole: one state at a time, and who is told when it changes.
+//
+// idle → loading → connecting → live ⇄ paused, and from anywhere to error or back to idle. The state stands on <body>
+// as `data-state`; the style sheet and the tests read it there.
+
+import * as api from "./api.js";
+import { element } from "./element.js";
+import { Figures } from "./figures.js";
+import { bindKeys } from "./keys.js";
+import { announce, explain, forgetErrors, hideCard, say, sayError, showCard } from "./messages.js";
+import { ordered, ready } from "./models.js";
+import { Parameters } from "./parameters.js";
+import { Prompts } from "./prompts.js";
+import { preferredSize } from "./schema.js";
+import { Session } from "./session.js";
+import { Source } from "./source.js";
+import { SourcePicker } from "./source-picker.js";
+import { Viewer } from "./viewer.js";
+
+const SIZES = ["256x256", "384x384", "512x512", "512x288", "288x512", "768x768"];
+const STATE_WORDS = {
+  idle: "Ready", loading: "Loading", connecting: "Connecting", live: "Live", paused: "Paused", error: "Stopped",
+};
+const FIRST_PICTURE_MS = 12_000;
+const KNOCK_MS = 2_000;
+
+const by = (id) => document.getElementById(id);
+const viewer = new Viewer();
+const source = new Source(by("input-picture"));
+const picker = new SourcePicker(source);
+const prompts = new Prompts(by("prompts"));
+const parameters = new Parameters(by("live-fields"), by("load-fields"));
+const figures = new Figures(by("figures"), by("output-video"), source);
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
+let models = [];
+let session = null;
+let attempt = null;
+let patience = 0;
+let knocking = 0;
+
+const state = () => document.body.dataset.state;
+const isBusy = () => !["idle", "error"].includes(state());
+const isOn = () => ["live", "paused"].includes(state());
+const model = () => models.find(({ id }) => id === by("model").value);
+
+function setState(next) {
+  const startHadFocus = document.activeElement === by("start");
+  const stopHadFocus = document.activeElement === by("stop");
+  document.body.dataset.state = next;
+  by("state-text").textContent = STATE_WORDS[next];
+  announce(STATE_WORDS[next]);
+  document.title = next === "idle" ? "gst-scope" : `${STATE_WORDS[next]} · gst-scope`;
+
+  by("start").hidden = isBusy();
+  by("stop").hidden = !isBusy();
+  by("stop").lastChild.textContent = isOn() ? "Stop" : "Cancel";
+  // Start and Stop take each other's place, so the focus moves with them.
+  if (startHadFocus && isBusy()) by("stop").focus();
+  if (stopHadFocus && !isBusy()) by("start").focus();
+  by("pause").disabled = !isOn();
+  by("pause").setAttribute("aria-pressed", String(next === "paused"));
+  by("pause").lastChild.textContent = next === "paused" ? "Resume" : "Pause";
+  for (const control of [by("model"), by("size"), by("load-fields")]) control.disabled = isBusy();
+  picker.setLiveMode(isBusy() ? picker.mode : null);
+  source.resting = stillness.matches && !isBusy();
+  if (isOn()) hideCard();
+}
+
+function showIdleCard() {
+  showCard(model()
+    ? { title: "Ready when you are", text: "Press Start to send the input through the model." }
+    : { title: "Looking for models", progress: true });
+}
+
+async function start() {
+  const chosen = model();
+  if (isBusy() || !chosen) return;
+  stopKnocking();
+  forgetErrors();
+  attempt = new AbortController();
+  const { signal } = attempt;
+  setState("loading");
+  try {
+    await ready(chosen, { ...size(), ...parameters.loadParams() }, { signal, tell: showCard });
+    setState("connecting");
+    showCard({ title: "Connecting", text: "Agreeing on a way for the pictures", progress: true });
+    // Without the list the page still works on one network, so a missing list is no reason to give up.
+    const { iceServers = [] } = await api.iceServers(signal).catch(() => ({}));
+    session = new Session();
+    watch(session);
+    await session.open({ track: source.track(), parameters: initialParameters(chosen), iceServers, signal });
+  } catch (error) {
+    if (!signal.aborted) fail(explain(error), { error });
+  }
+}
+
+function watch(opened) {
+  const mine = (act) => (event) => {
+    if (opened === session) act(event.detail);
+  };
+  opened.addEventListener("picture", mine((stream) => {
+    viewer.showStream(stream);
+    viewer.onFirstPicture(mine(goLive));
+  }));
+  opened.addEventListener("connected", mine(() => {
+    if (state() !== "connecting") return;
+    showCard({ title: "Connected", text: "Waiting for the first picture", progress: true });
+    clearTimeout(patience);
+    patience = setTimeout(() => showCard({
+      title: "Connected, but no picture has come back yet",
+      text: "The model may still be warming up. If this lasts, stop and read the server's log.",
+      progress: true,
+    }), FIRST_PICTURE_MS);
+  }));
+  opened.addEventListener("message", mine(hear));
+  opened.addEventListener("stopped", mine((sentence) => fail({
+    sentence: api.asSentence(sentence) || "The server ended the session.",
+    hint: "Start again when you are ready.",
+  })));
+  opened.addEventListener("lost", mine(() => fail({
+    sentence: "The connection to the server was lost.",
+    hint: "Looking for the server…",
+  }, { action: "Reconnect", knock: true })));
+}
+
+function goLive() {
+  if (state() !== "connecting") return;
+  clearTimeout(patience);
+  setState("live");
+  figures.start(session);
+  viewer.setSession(session.id);
+}
+
+/** What the server says on the parameter channel. */
+function hear({ type, parameters: patch, detail, message, hint, error }) {
+  if (type === "parameters_updated" && patch) {
+    parameters.reflect(patch);
+    prompts.reflect(patch);
+    if (typeof patch.paused === "boolean" && isOn()) setState(patch.paused ? "paused" : "live");
+  } else if (type === "error" || type === "warning") {
+    const text = [detail, message, error].find((part) => typeof part === "string");
+    say(api.asSentence(text ?? "The server refused the last change."), { hint: api.asSentence(hint), isError: type === "error" });
+  }
+}
+
+function initialParameters(chosen) {
+  const { mode } = picker;
+  const edge = (from, to) => ({ from, from_port: "video", to_node: to, to_port: "video", kind: "stream" });
+  const hasInput = mode === "video";
+  const initial = {
+    input_mode: mode,
+    pipeline_ids: [chosen.id],
+    produces_video: true,
+    produces_audio: false,
+    ...parameters.initial(),
+    graph: {
+      nodes: [
+        ...(hasInput ? [{ id: "input", type: "source", source_mode: "video" }] : []),
+        { id: chosen.id, type: "pipeline", pipeline_id: chosen.id },
+        { id: "output", type: "sink" },
+      ],
+      edges: [...(hasInput ? [edge("input", chosen.id)] : []), edge(chosen.id, "output")],
+    },
+  };
+  return chosen.supports_prompts === false ? initial : { ...initial, ...prompts.initial() };
+}
+
+/** Gives everything back; what the page then shows is the caller's to say. */
+function letGo() {
+  clearTimeout(patience);
+  attempt?.abort();
+  const ended = session;
+  session = null;
+  ended?.close();
+  source.releaseTrack();
+  figures.stop();
+  prompts.rest();
+  viewer.clear();
+  viewer.setSession(null);
+}
+
+function stop() {
+  stopKnocking();
+  letGo();
+  setState("idle");
+  showIdleCard();
+}
+
+function fail({ sentence, hint }, { action = "Try again", knock = false, error } = {}) {
+  letGo();
+  setState("error");
+  const card = { title: sentence, text: hint, action, act: models.length ? start : begin, isError: true };
+  if (error?.status === 401) Object.assign(card, { action: "Enter the token", act: askForToken });
+  showCard(card);
+  if (knock || error?.unreachable) knockUntilBack(card);
+}
+
+/** Asks the server every two seconds whether it is there again, and says so. */
+function knockUntilBack(card) {
+  stopKnocking();
+  knocking = setInterval(async () => {
+    const answered = await api.health().then(() => true, (error) => !error.unreachable);
+    if (!answered || !knocking) return;
+    stopKnocking();
+    if (models.length === 0) await begin();
+    else if (state() === "error") showCard({ ...card, text: "The server answers again.", action: "Reconnect" });
+  }, KNOCK_MS);
+}
+
+function stopKnocking() {
+  clearInterval(knocking);
+  knocking = 0;
+}
+
+function togglePause() {
+  if (!isOn()) return;
+  const paused = state() === "live";
+  session.send({ paused });
+  setState(paused ? "paused" : "live");
+}
+
+async function askForToken() {
+  const dialog = by("token");
+  dialog.returnValue = "";
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue === "use" && by("token-value").value) {
+      api.setToken(by("token-value").value.trim());
+      by("token-value").value = "";
+      begin();
+    }
+  }, { once: true });
+}
+
+function size() {
+  const [width, height] = by("size").value.split("x").map(Number);
+  return { width, height };
+}
+
+function applySize() {
+  source.setSize(size());
+  viewer.setSize(size());
+}
+
+function offerSizes(wanted) {
+  const all = SIZES.includes(wanted) ? SIZES : [...SIZES, wanted];
+  by("size").replaceChildren(...all.map((value) => element("option", { value }, value.replace("x", " × "))));
+  by("size").value = wanted;
+  applySize();
+}
+
+function applyModel() {
+  const chosen = model();
+  picker.setModel(chosen);
+  prompts.setModel(chosen);
+  by("model-note").textContent = chosen?.description ?? "";
+  const { width, height } = preferredSize(chosen, picker.mode);
+  offerSizes(`${width}x${height}`);
+  drawParameters();
+}
+
+function drawParameters() {
+  parameters.setModel(model(), picker.mode);
+  by("live-section").hidden = !parameters.hasLive;
+  by("load-section").hidden = !parameters.hasAtLoad;
+}
+
+function offerModels() {
+  const group = (label, list) => (list.length ? [element("optgroup", { label, ariaLabel: label }, ...list.map(option))] : []);
+  const option = ({ id, name }) => element("option", { value: id }, name ?? id);
+  const main = models.filter(({ usage }) => !usage?.length);
+  const helpers = models.filter(({ usage }) => usage?.length);
+  by("model").replaceChildren(...main.map(option), ...group("Before and after", helpers));
+}
+
+async function begin() {
+  setState("idle");
+  showIdleCard();
+  try {
+    models = ordered((await api.schemas()).pipelines);
+  } catch (error) {
+    fail(explain(error), { error });
+    return;
+  }
+  if (models.length === 0) {
+    fail({ sentence: "The server offers no model.", hint: "Add a model folder to the server and reload this page." });
+    return;
+  }
+  offerModels();
+  applyModel();
+  showIdleCard();
+  describeServer();
+  await applyAddress();
+}
+
+/** Presets in the address, for bookmarks and automation: `?source=test&model=…&prompt=…&size=256&fps=30&autostart=1`. */
+async function applyAddress() {
+  const wanted = new URLSearchParams(location.search);
+  const wantedModel = wanted.get("model");
+  if (wantedModel && models.some(({ id }) => id === wantedModel)) {
+    by("model").value = wantedModel;
+    applyModel();
+  } else if (wantedModel) say(`The server has no model called ${wantedModel}.`, { hint: "Another one is chosen.", isError: true });
+  const wantedSource = wanted.get("source");
+  const hasSource = !wantedSource || await picker.use(wantedSource);
+  const wantedSize = wanted.get("size");
+  if (/^\d+(x\d+)?$/.test(wantedSize ?? "")) offerSizes(wantedSize.includes("x") ? wantedSize : `${wantedSize}x${wantedSize}`);
+  if (wanted.has("fps")) setRate(Number(wanted.get("fps")));
+  if (wanted.has("prompt")) prompts.setText(wanted.get("prompt"));
+  if (wanted.get("autostart") === "1" && hasSource) start();
+}
+
+function setRate(rate) {
+  if (!(rate >= 1 && rate <= 60)) return;
+  by("rate").value = String(rate);
+  source.setRate(rate);
+}
+
+/** Nice to know; the page works without. */
+async function describeServer() {
+  const [machine, health] = await Promise.allSettled([api.hardware(), api.health()]);
+  const memory = machine.value?.vram_gb;
+  by("machine").textContent = machine.value ? (memory ? `GPU, ${Math.round(memory)} GB` : "CPU") : "";
+  by("version").textContent = health.value?.version ? `gst-scope ${health.value.version}` : "";
+}
+
+function change(patch) {
+  if (isBusy()) session?.send(patch);
+}
+
+by("start").addEventListener("click", start);
+by("stop").addEventListener("click", stop);
+by("pause").addEventListener("click", togglePause);
+by("reset").addEventListener("click", () => parameters.reset());
+by("model").addEventListener("change", applyModel);
+by("size").addEventListener("change", applySize);
+by("rate").addEventListener("change", () => setRate(Number(by("rate").value)));
+by("stamp").addEventListener("change", () => {
+  source.stamped = by("stamp").checked;
+});
+picker.addEventListener("change", drawParameters);
+prompts.addEventListener("change", ({ detail }) => change(detail));
+parameters.addEventListener("change", ({ detail }) => change(detail));
+stillness.addEventListener("change", () => {
+  source.resting = stillness.matches && !isBusy();
+});
+// Closing the page ends the session at once instead of after the server's patience.
+addEventListener("pagehide", () => session?.close());
+addEventListener("unhandledrejection", ({ reason }) => {
+  if (reason?.name !== "AbortError") sayError(reason);
+});
+bindKeys({ s: () => (isBusy() ? stop() : start()), p: togglePause, "/": () => prompts.focus(), v: () => viewer.swapView(),
+  f: () => viewer.toggleFullScreen(), c: () => viewer.saveStill(), r: () => viewer.toggleRecording() });
+
+api.takeTokenFromAddress();
+begin();

@@ -1,0 +1,278 @@
+// What the picture should become: weighted prompts, suggestions to start from, and how one prompt turns into the next.
+//
+// Decision: typing does not change the picture, Enter does. Half a word is a prompt too, and a bad one. Weights and
+// suggestions act at once, because a slider or a chip is always a finished thought.
+
+import { element, icon } from "./element.js";
+
+const MOST_PROMPTS = 6;
+
+/** Event: `change` (detail: the patch to send). */
+export class Prompts extends EventTarget {
+  #root;
+  #list;
+  #chips;
+  #blend;
+  #glide;
+  /** What the model was last told; null while no session runs and so nothing can lag behind. */
+  #applied = null;
+  #rows = [];
+  #current = null;
+  #suggestions = null;
+  #temporalMethod = "linear";
+
+  constructor(root) {
+    super();
+    this.#root = root;
+    this.#list = root.querySelector("#prompt-list");
+    this.#chips = root.querySelector("#suggestions");
+    this.#blend = root.querySelector("#blend");
+    this.#glide = root.querySelector("#glide");
+    root.querySelector("#prompt-add").addEventListener("click", () => this.#addRow("").text.focus());
+    root.querySelector("#prompt-apply").addEventListener("click", () => this.apply());
+    this.#blend.addEventListener("change", () => this.#tell({ prompt_interpolation_method: this.#blend.value }));
+    this.#glide.addEventListener("input", () => this.#showGlide());
+    this.#addRow("");
+    this.#showGlide();
+  }
+
+  /** Fits the editor to a model: whether it takes prompts, what it suggests, how it glides by default. */
+  setModel(model) {
+    const takesPrompts = model?.supports_prompts !== false;
+    this.#root.classList.toggle("is-off", !takesPrompts);
+    for (const control of this.#root.querySelectorAll("textarea, input, select, button")) control.disabled = !takesPrompts;
+    this.#root.querySelector("#prompt-note").hidden = takesPrompts;
+    this.#temporalMethod = model?.default_temporal_interpolation_method ?? "linear";
+    this.#blend.value = model?.default_spatial_interpolation_method ?? "linear";
+    this.#glide.value = model?.default_temporal_interpolation_steps ?? 0;
+    this.#showGlide();
+    this.#suggestions = takesPrompts ? suggestionsOf(model?.prompt_suggestions) : null;
+    this.#drawChips();
+    const empty = this.#rows.every(({ text }) => !text.value.trim());
+    if (empty && this.#suggestions?.styles[0]) this.setText(this.#suggestions.styles[0].prompts[0]);
+    this.#markPending();
+  }
+
+  /** The initial parameters of a session. */
+  initial() {
+    this.#applied = this.#written();
+    this.#markPending();
+    return { prompts: this.#applied, prompt_interpolation_method: this.#blend.value };
+  }
+
+  /** The session is over: what is written counts from the next start on. */
+  rest() {
+    this.#applied = null;
+    this.#markPending();
+  }
+
+  setText(text) {
+    this.#current.text.value = text;
+    fit(this.#current.text);
+    this.#markPending();
+    this.#markChips();
+  }
+
+  focus() {
+    this.#current.text.focus();
+    this.#current.text.select();
+  }
+
+  /** Sends what is written now, gliding there when a glide is set. */
+  apply() {
+    const prompts = this.#written();
+    const steps = Number(this.#glide.value);
+    if (this.#applied) this.#applied = prompts;
+    this.#markPending();
+    this.#tell(steps > 0
+      ? { transition: { target_prompts: prompts, num_steps: steps, temporal_interpolation_method: this.#temporalMethod } }
+      : { prompts, prompt_interpolation_method: this.#blend.value });
+  }
+
+  /** Shows prompts that came from elsewhere (REST, another controller). */
+  reflect({ prompts, prompt_interpolation_method: blend, transition }) {
+    const shown = transition?.target_prompts ?? prompts;
+    if (blend) this.#blend.value = blend;
+    if (!Array.isArray(shown) || shown.length === 0 || this.#root.contains(document.activeElement)) return;
+    for (const row of [...this.#rows]) this.#removeRow(row);
+    for (const { text = "", weight = 1 } of shown.slice(0, MOST_PROMPTS)) this.#addRow(text, weight);
+    if (this.#applied) this.#applied = this.#written();
+    this.#markPending();
+    this.#markChips();
+  }
+
+  #written() {
+    return this.#rows
+      .map(({ text, weight }) => ({ text: text.value.trim(), weight: this.#rows.length > 1 ? Number(weight.value) : 1 }))
+      .filter(({ text }) => text);
+  }
+
+  #addRow(value, heaviness = 1) {
+    const number = this.#rows.length + 1;
+    const text = element("textarea", {
+      id: number === 1 ? "prompt" : `prompt-${number}`,
+      rows: 1, value, spellcheck: false, autocapitalize: "off", placeholder: "What should the picture become?",
+      data: { testid: number === 1 ? "prompt" : `prompt-${number}` },
+      label: `Prompt ${number}`,
+    });
+    text.setAttribute("enterkeyhint", "done");
+    const weight = element("input", { type: "range", min: 0, max: 1, step: 0.01, value: heaviness, label: `Weight of prompt ${number}` });
+    const shown = element("output", { className: "prompt-weight-value" });
+    const remove = element("button", { type: "button", className: "icon-button", label: `Remove prompt ${number}` }, icon("close"));
+    const row = { text, weight, shown, item: null };
+    row.item = element("li", { className: "prompt-row" },
+      text, element("span", { className: "prompt-weight" }, weight, shown), remove);
+
+    text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.apply();
+    });
+    text.addEventListener("focus", () => {
+      this.#current = row;
+      this.#markChips();
+    });
+    text.addEventListener("input", () => {
+      fit(text);
+      this.#markPending();
+      this.#markChips();
+    });
+    weight.addEventListener("input", () => {
+      this.#showWeight(row);
+      if (this.#applied) this.#applied = this.#written();
+      this.#tell({ prompts: this.#written(), prompt_interpolation_method: this.#blend.value });
+    });
+    remove.addEventListener("click", () => {
+      this.#removeRow(row);
+      this.apply();
+      this.#current.text.focus();
+    });
+    this.#rows.push(row);
+    this.#list.append(row.item);
+    this.#current = row;
+    this.#showWeight(row);
+    this.#countRows();
+    fit(text);
+    return row;
+  }
+
+  #removeRow(row) {
+    row.item.remove();
+    this.#rows.splice(this.#rows.indexOf(row), 1);
+    this.#current = this.#rows.at(-1);
+    this.#countRows();
+    this.#markChips();
+  }
+
+  #countRows() {
+    this.#root.classList.toggle("is-blend", this.#rows.length > 1);
+    this.#root.querySelector("#prompt-add").disabled = this.#rows.length >= MOST_PROMPTS;
+  }
+
+  #showWeight({ weight, shown }) {
+    shown.value = `${Math.round(weight.value * 100)} %`;
+    weight.style.setProperty("--fill", weight.value);
+  }
+
+  #showGlide() {
+    const steps = Number(this.#glide.value);
+    this.#root.querySelector("#glide-value").value = steps === 0 ? "at once" : `${steps} frames`;
+    this.#glide.setAttribute("aria-valuetext", steps === 0 ? "at once" : `over ${steps} frames`);
+    this.#glide.style.setProperty("--fill", steps / Number(this.#glide.max));
+  }
+
+  #markPending() {
+    const pending = this.#applied !== null && JSON.stringify(this.#written()) !== JSON.stringify(this.#applied);
+    this.#root.classList.toggle("is-pending", pending);
+  }
+
+  #drawChips() {
+    this.#chips.replaceChildren();
+    const groups = this.#suggestions;
+    this.#chips.hidden = !groups;
+    if (!groups) return;
+    const rows = [["Style", groups.styles, "styles"], ["Colour", groups.colours, "colours"], ["Light", groups.lights, "lights"]];
+    for (const [title, entries, group] of rows) {
+      if (entries.length === 0) continue;
+      const chips = entries.map((entry) => {
+        const chip = element("button", { type: "button", className: "chip", data: { testid: `chip-${entry.id}` } }, entry.label);
+        chip.addEventListener("click", () => this.#choose(group, entry));
+        entry.chip = chip;
+        return chip;
+      });
+      const heading = element("span", { className: "chip-title", id: `chips-${group}` }, title);
+      const row = element("div", { className: "chip-row", role: "group" }, heading, element("div", { className: "chip-list" }, ...chips));
+      row.setAttribute("aria-labelledby", heading.id);
+      this.#chips.append(row);
+    }
+    this.#markChips();
+  }
+
+  #choose(group, entry) {
+    this.setText(withSuggestion(this.#current.text.value, entry, this.#suggestions[group], group === "styles"));
+    this.apply();
+  }
+
+  #markChips() {
+    if (!this.#suggestions) return;
+    const text = this.#current?.text.value ?? "";
+    for (const entries of Object.values(this.#suggestions)) {
+      for (const entry of entries) entry.chip?.setAttribute("aria-pressed", String(Boolean(saidIn(text, entry))));
+    }
+  }
+
+  #tell(patch) {
+    this.dispatchEvent(new CustomEvent("change", { detail: patch }));
+  }
+}
+
+/**
+ * Puts a suggestion into a prompt, in the place of another one of its group: a style at the front, a quality at the end.
+ * Choosing what is already there takes it out again.
+ */
+export function withSuggestion(text, entry, group, front) {
+  const wasThere = saidIn(text, entry);
+  let rest = text;
+  for (const other of group) {
+    const phrase = saidIn(rest, other);
+    if (phrase) rest = without(rest, phrase);
+  }
+  if (wasThere) return rest;
+  const parts = front ? [entry.prompts[0], rest] : [rest, entry.prompts[0]];
+  return parts.filter(Boolean).join(", ");
+}
+
+/** The phrase of this suggestion that stands in the prompt between commas, the longest one first. */
+function saidIn(text, { prompts }) {
+  const padded = `,${text.toLowerCase().replace(/\s*,\s*/g, ",").trim()},`;
+  return [...prompts].sort((a, b) => b.length - a.length)
+    .find((phrase) => padded.includes(`,${phrase.toLowerCase().replace(/\s*,\s*/g, ",")},`));
+}
+
+function without(text, phrase) {
+  const words = text.split(",").map((part) => part.trim());
+  const gone = phrase.split(",").map((part) => part.trim().toLowerCase());
+  const at = words.findIndex((_, i) => gone.every((part, j) => words[i + j]?.toLowerCase() === part));
+  if (at >= 0) words.splice(at, gone.length);
+  return words.filter(Boolean).join(", ");
+}
+
+/** The schema's suggestions in one form: every entry `{id, label, prompts}`; colours and lights may be plain words. */
+export function suggestionsOf(given) {
+  if (!given) return null;
+  const entries = (list) => (Array.isArray(list) ? list : []).map((entry) => {
+    if (typeof entry === "string") return { id: slug(entry), label: entry, prompts: [entry] };
+    const prompts = [entry.prompts ?? entry.prompt ?? entry.label].flat().filter(Boolean);
+    return { id: entry.id ?? slug(entry.label ?? prompts[0]), label: entry.label ?? prompts[0], prompts };
+  }).filter(({ prompts }) => prompts.length > 0);
+  const groups = { styles: entries(given.styles), colours: entries(given.colours ?? given.colors), lights: entries(given.lights) };
+  return Object.values(groups).some((list) => list.length > 0) ? groups : null;
+}
+
+const slug = (text) => String(text).toLowerCase().replace(/[^a-z0-9]+/g, "-");
+
+/** Grows the field with its text instead of hiding lines. */
+function fit(textarea) {
+  textarea.style.height = "auto";
+  textarea.style.height = `${textarea.scrollHeight + 2}px`;
+}

@@ -1,0 +1,141 @@
+// The source controls: which of them fit the model, what the browser allows, and what to say when it does not.
+
+import { element } from "./element.js";
+import { noteError } from "./messages.js";
+import { cameras, canShareScreen } from "./source.js";
+
+const by = (id) => document.getElementById(id);
+const NAMES = { camera: "Camera", screen: "Screen", file: "File", test: "Test pattern", none: "None" };
+
+/** Event: `change` when another source is in use. */
+export class SourcePicker extends EventTarget {
+  #source;
+  #radios = [...document.querySelectorAll("input[name=source]")];
+  #modes = ["video", "text"];
+  #liveMode = null;
+
+  constructor(source) {
+    super();
+    this.#source = source;
+    for (const radio of this.#radios) radio.addEventListener("change", () => this.#choose(radio.value));
+    by("camera").addEventListener("change", () => this.use("camera", { deviceId: by("camera").value }));
+    by("mirror").addEventListener("change", () => this.#mirror());
+    by("file").addEventListener("change", () => this.#chooseFile(by("file").files[0]));
+    navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#listCameras());
+    source.addEventListener("ended", ({ detail }) => this.#fallBack(detail));
+    this.#acceptDrops(by("input-tile"));
+    this.#mirror();
+    this.#mark();
+  }
+
+  /** `video` or `text`, as the server calls it. */
+  get mode() {
+    return this.#source.kind === "none" ? "text" : "video";
+  }
+
+  setModel(model) {
+    this.#modes = model?.supported_modes?.length ? model.supported_modes : ["video"];
+    if (!this.#modes.includes(this.mode)) this.use(this.#modes.includes("video") ? "test" : "none");
+    this.#mark();
+  }
+
+  /** While a session runs, sources may be swapped, but not between "a picture" and "no picture". */
+  setLiveMode(mode) {
+    this.#liveMode = mode;
+    this.#mark();
+  }
+
+  /** Switches the source; a refusal is told in a sentence and the former source stays. Resolves to success. */
+  async use(kind, options) {
+    this.#complain(null);
+    try {
+      await this.#source.use(kind, options);
+    } catch (error) {
+      this.#complain(error);
+      this.#mark();
+      return false;
+    }
+    if (kind === "camera") await this.#listCameras();
+    this.#mark();
+    this.dispatchEvent(new Event("change"));
+    return true;
+  }
+
+  #choose(kind) {
+    if (kind !== "file") this.use(kind, { deviceId: by("camera").value || undefined });
+    else if (by("file").files[0]) this.#chooseFile(by("file").files[0]);
+    else {
+      this.#showFields("file");
+      by("file").click();
+    }
+  }
+
+  #chooseFile(file) {
+    if (file) this.use("file", { file });
+    else this.#mark();
+  }
+
+  #acceptDrops(tile) {
+    tile.addEventListener("dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files") || this.#liveMode === "text") return;
+      event.preventDefault();
+      tile.classList.add("is-target");
+    });
+    tile.addEventListener("dragleave", () => tile.classList.remove("is-target"));
+    tile.addEventListener("drop", (event) => {
+      event.preventDefault();
+      tile.classList.remove("is-target");
+      this.#chooseFile(event.dataTransfer.files[0]);
+    });
+  }
+
+  async #fallBack(sentence) {
+    await this.use("test");
+    this.#complain({ message: sentence, hint: "The test pattern goes on in its place." });
+  }
+
+  async #listCameras() {
+    const found = await cameras();
+    by("camera").replaceChildren(...found.map(({ deviceId, label }) => element("option", { value: deviceId }, label)));
+    if (this.#source.deviceId) by("camera").value = this.#source.deviceId;
+  }
+
+  #mirror() {
+    this.#source.mirrored = by("mirror").checked;
+  }
+
+  #complain(error) {
+    by("source-problem").textContent = error ? `${error.message} ${error.hint ?? ""}` : "";
+    if (error) noteError(error.message);
+  }
+
+  #mark() {
+    const { kind } = this.#source;
+    for (const radio of this.#radios) {
+      const mode = radio.value === "none" ? "text" : "video";
+      const obstacle = this.#obstacle(radio.value, mode);
+      radio.checked = radio.value === kind;
+      radio.disabled = obstacle !== "";
+      radio.closest("label").title = obstacle;
+    }
+    this.#showFields(kind);
+    by("source-note").textContent = kind === "none" ? "The picture comes from the prompt alone." : "";
+    by("input-caption").textContent = NAMES[kind].toLowerCase();
+    by("input-picture").setAttribute("aria-label", `Input picture: ${NAMES[kind].toLowerCase()}`);
+    by("viewer").classList.toggle("is-text", kind === "none");
+  }
+
+  /** Why a source cannot be chosen; empty when it can. */
+  #obstacle(kind, mode) {
+    if (!this.#modes.includes(mode)) return mode === "text" ? "This model needs an input picture." : "This model takes no input picture.";
+    if (this.#liveMode !== null && this.#liveMode !== mode) return "Stop first: this needs a new session.";
+    if (kind === "screen" && window.isSecureContext && !canShareScreen()) return "This browser cannot share its screen.";
+    return "";
+  }
+
+  #showFields(kind) {
+    by("camera-field").hidden = kind !== "camera";
+    by("mirror-field").hidden = kind !== "camera";
+    by("file-field").hidden = kind !== "file";
+  }
+}

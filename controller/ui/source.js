@@ -1,0 +1,272 @@
+// Where the input comes from. Every source is drawn, cropped and scaled, on one canvas, and the canvas is what is sent:
+// the server always gets the size it loaded the model for, and sources can be swapped without a new negotiation.
+//
+// Known limit: browsers slow the canvas of a hidden tab down, so the picture stands still while the page is covered.
+
+import { paintPattern } from "./pattern.js";
+import { paintStamp } from "./stamp.js";
+
+/** Why a source cannot be used, with what to do instead. */
+export class SourceError extends Error {
+  constructor(sentence, hint) {
+    super(sentence);
+    this.name = "SourceError";
+    this.hint = hint;
+  }
+}
+
+/** Event: `ended` (detail: sentence) when a camera, screen or file stops by itself. */
+export class Source extends EventTarget {
+  kind = "test";
+  mirrored = false;
+  stamped = false;
+  /** With this set the test pattern rests, for people who asked for less motion and have not pressed Start. */
+  resting = false;
+  framesPainted = 0;
+  #canvas;
+  #context;
+  #video = document.createElement("video");
+  #still = null;
+  #stream = null;
+  #address = null;
+  #rate = 30;
+  #due = 0;
+  #attempt = 0;
+  #output = null;
+
+  constructor(canvas) {
+    super();
+    this.#canvas = canvas;
+    this.#context = canvas.getContext("2d", { alpha: false });
+    this.#video.muted = true;
+    this.#video.playsInline = true;
+    this.#video.loop = true;
+    requestAnimationFrame((now) => this.#tick(now));
+  }
+
+  get size() {
+    return { width: this.#canvas.width, height: this.#canvas.height };
+  }
+
+  setSize({ width, height }) {
+    if (this.#canvas.width === width && this.#canvas.height === height) return;
+    this.#canvas.width = width;
+    this.#canvas.height = height;
+    this.#due = 0;
+  }
+
+  setRate(framesPerSecond) {
+    this.#rate = framesPerSecond;
+  }
+
+  /** The track to send, or null for text-to-video. */
+  track() {
+    if (this.kind === "none") return null;
+    if (!this.#canvas.captureStream) {
+      throw new SourceError(
+        "This browser cannot send what it draws.",
+        "Use a current Chrome, Edge, Firefox or Safari.",
+      );
+    }
+    // No rate here: one frame is sent for each one painted, so the rate can change while live.
+    this.#output ??= this.#canvas.captureStream().getVideoTracks()[0];
+    return this.#output;
+  }
+
+  /** Ends what `track` gave out; the preview goes on. */
+  releaseTrack() {
+    this.#output?.stop();
+    this.#output = null;
+  }
+
+  /** Switches to `kind`: `test`, `camera` (deviceId), `screen`, `file` (file) or `none`. */
+  async use(kind, { deviceId, file } = {}) {
+    const attempt = (this.#attempt += 1);
+    const opened = await open(kind, { deviceId, file });
+    if (attempt !== this.#attempt) {
+      // A newer choice was made while the browser was asking; this answer comes too late.
+      opened.stream?.getTracks().forEach((track) => track.stop());
+      return;
+    }
+    this.#letGo();
+    this.kind = kind;
+    this.#stream = opened.stream ?? null;
+    this.#still = opened.still ?? null;
+    if (opened.stream) {
+      this.#video.srcObject = opened.stream;
+      opened.stream.getVideoTracks()[0].onended = () => this.#ended();
+    } else if (opened.address) {
+      this.#address = opened.address;
+      this.#video.src = opened.address;
+    }
+    if (opened.stream || opened.address) await this.#play(file);
+  }
+
+  /** The device in use, to keep the list and the picture in agreement. */
+  get deviceId() {
+    return this.#stream?.getVideoTracks()[0]?.getSettings().deviceId;
+  }
+
+  async #play(file) {
+    try {
+      await this.#video.play();
+    } catch (cause) {
+      if (cause.name === "AbortError") return; // Replaced by a newer choice.
+      throw new SourceError(
+        file ? `This browser cannot play ${file.name}.` : "The picture of this source cannot be played.",
+        file ? "Try an MP4 (H.264) or WebM file." : "Choose the source again.",
+      );
+    }
+  }
+
+  #ended() {
+    const sentence = this.kind === "screen" ? "Screen sharing has ended." : "The camera has stopped.";
+    this.dispatchEvent(new CustomEvent("ended", { detail: sentence }));
+  }
+
+  #letGo() {
+    this.#stream?.getTracks().forEach((track) => {
+      track.onended = null;
+      track.stop();
+    });
+    this.#still?.close();
+    this.#video.srcObject = null;
+    this.#video.removeAttribute("src");
+    if (this.#address) URL.revokeObjectURL(this.#address);
+    this.#address = null;
+    this.#still = null;
+    this.#stream = null;
+  }
+
+  #tick(now) {
+    requestAnimationFrame((next) => this.#tick(next));
+    // Slack for the display's own rhythm: without it 30 frames/s on a 60 Hz display turns into 20.
+    if (now < this.#due - 4 || this.kind === "none") return;
+    const interval = 1000 / this.#rate;
+    this.#due = Math.max(this.#due + interval, now + interval / 2);
+    this.#paint(now);
+    this.framesPainted += 1;
+  }
+
+  #paint(now) {
+    const { width, height } = this.#canvas;
+    const context = this.#context;
+    if (this.kind === "test") paintPattern(context, width, height, this.resting ? 0 : now / 1000);
+    else if (this.#still) cover(context, this.#still, this.#still.width, this.#still.height, width, height);
+    else this.#paintVideo(context, width, height);
+    if (this.stamped) paintStamp(context, width, height, performance.now());
+  }
+
+  #paintVideo(context, width, height) {
+    const { videoWidth, videoHeight } = this.#video;
+    if (!videoWidth) {
+      context.fillStyle = "#000";
+      context.fillRect(0, 0, width, height);
+      return;
+    }
+    context.save();
+    if (this.kind === "camera" && this.mirrored) context.setTransform(-1, 0, 0, 1, width, 0);
+    cover(context, this.#video, videoWidth, videoHeight, width, height);
+    context.restore();
+  }
+}
+
+/** The cameras the browser tells us about. Before permission it gives them without names. */
+export async function cameras() {
+  const devices = await navigator.mediaDevices?.enumerateDevices?.().catch(() => []);
+  return (devices ?? [])
+    .filter(({ kind, deviceId }) => kind === "videoinput" && deviceId)
+    .map(({ deviceId, label }, index) => ({ deviceId, label: label || `Camera ${index + 1}` }));
+}
+
+export const canShareScreen = () => Boolean(navigator.mediaDevices?.getDisplayMedia);
+
+function open(kind, { deviceId, file }) {
+  switch (kind) {
+    case "camera":
+      return openCamera(deviceId);
+    case "screen":
+      return openScreen();
+    case "file":
+      return openFile(file);
+    default:
+      return {};
+  }
+}
+
+async function openCamera(deviceId) {
+  requireMedia("camera");
+  const video = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+  if (deviceId) video.deviceId = { exact: deviceId };
+  try {
+    return { stream: await navigator.mediaDevices.getUserMedia({ video, audio: false }) };
+  } catch (cause) {
+    throw cameraError(cause);
+  }
+}
+
+function cameraError({ name, message }) {
+  switch (name) {
+    case "NotAllowedError":
+    case "SecurityError":
+      return new SourceError(
+        "The browser was not allowed to use the camera.",
+        "Allow the camera for this page in the address bar and choose it again, or use the test pattern.",
+      );
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return new SourceError("No camera was found.", "Plug one in and choose the camera again, or use the test pattern.");
+    case "NotReadableError":
+    case "AbortError":
+      return new SourceError(
+        "The camera is busy in another program.",
+        "Close the other program and choose the camera again, or use the test pattern.",
+      );
+    default:
+      return new SourceError(`The camera could not be opened (${message}).`, "Choose another source.");
+  }
+}
+
+async function openScreen() {
+  requireMedia("screen");
+  if (!canShareScreen()) {
+    throw new SourceError("This browser cannot share its screen.", "Use a desktop browser, or choose another source.");
+  }
+  try {
+    return { stream: await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 30 }, audio: false }) };
+  } catch (cause) {
+    throw cause.name === "NotAllowedError"
+      ? new SourceError("Screen sharing was not allowed.", "Choose the screen again and pick a window to share.")
+      : new SourceError(`The screen could not be shared (${cause.message}).`, "Choose another source.");
+  }
+}
+
+async function openFile(file) {
+  if (!file.type.startsWith("image/")) return { address: URL.createObjectURL(file) };
+  try {
+    return { still: await createImageBitmap(file) };
+  } catch {
+    throw new SourceError(`This browser cannot show ${file.name}.`, "Try a PNG or JPEG picture.");
+  }
+}
+
+/** Browsers hide the camera and the screen from pages that came over plain HTTP from another machine. */
+function requireMedia(what) {
+  if (navigator.mediaDevices?.getUserMedia) return;
+  throw new SourceError(
+    `The browser hides the ${what} from this page, because the page did not come over HTTPS or from this machine.`,
+    "Open it at http://localhost or over HTTPS, or use the test pattern or a file.",
+  );
+}
+
+/** Fills the target without distortion; what is too much at two sides is cut off evenly. */
+function cover(context, picture, fromWidth, fromHeight, width, height) {
+  const scale = Math.max(width / fromWidth, height / fromHeight);
+  const cutWidth = width / scale;
+  const cutHeight = height / scale;
+  context.drawImage(
+    picture,
+    (fromWidth - cutWidth) / 2, (fromHeight - cutHeight) / 2, cutWidth, cutHeight,
+    0, 0, width, height,
+  );
+}

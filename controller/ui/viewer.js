@@ -1,0 +1,127 @@
+// The pictures on the page: their shape, how they are arranged, and what can be kept of them.
+
+import * as api from "./api.js";
+import { say, sayError } from "./messages.js";
+
+const by = (id) => document.getElementById(id);
+
+export class Viewer {
+  #root = by("viewer");
+  #video = by("output-video");
+  #recording = false;
+  #sessionId = null;
+
+  constructor() {
+    by("view-both").addEventListener("click", () => this.#arrange("both"));
+    by("view-output").addEventListener("click", () => this.#arrange("output"));
+    by("still").addEventListener("click", () => this.saveStill());
+    by("record").addEventListener("click", () => this.toggleRecording());
+    by("full").addEventListener("click", () => this.toggleFullScreen());
+    this.#video.addEventListener("resize", () => this.#showOutputSize());
+  }
+
+  /** Both tiles take the shape of the picture, so nothing moves when it arrives. */
+  setSize({ width, height }) {
+    this.#root.style.setProperty("--aspect", width / height);
+  }
+
+  showStream(stream) {
+    this.#video.srcObject = stream;
+    // Autoplay may be refused once; the picture is muted, so asking again is enough.
+    this.#video.play().catch(() => {});
+  }
+
+  clear() {
+    this.#video.srcObject = null;
+    by("output-caption").textContent = "";
+  }
+
+  /** Calls back once, with the first picture that is really on the screen. */
+  onFirstPicture(act) {
+    if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback(act);
+    else this.#video.addEventListener("playing", act, { once: true });
+  }
+
+  /** Which session the recording belongs to; null while there is none. */
+  setSession(id) {
+    this.#sessionId = id;
+    by("still").disabled = id === null;
+    by("record").disabled = id === null;
+    if (id === null) this.#markRecording(false);
+  }
+
+  swapView() {
+    this.#arrange(this.#root.dataset.view === "both" ? "output" : "both");
+  }
+
+  toggleFullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else if (by("output-tile").requestFullscreen) by("output-tile").requestFullscreen().catch(() => {});
+    // Phones of one maker only let the video itself fill the screen.
+    else this.#video.webkitEnterFullscreen?.();
+  }
+
+  saveStill() {
+    if (by("still").disabled || !this.#video.videoWidth) return;
+    const canvas = document.createElement("canvas");
+    canvas.width = this.#video.videoWidth;
+    canvas.height = this.#video.videoHeight;
+    canvas.getContext("2d").drawImage(this.#video, 0, 0);
+    canvas.toBlob((blob) => save(blob, `gst-scope-${timeForName()}.png`), "image/png");
+    say("Picture saved.");
+  }
+
+  async toggleRecording() {
+    if (by("record").disabled) return;
+    const id = this.#sessionId;
+    by("record").disabled = true;
+    try {
+      if (this.#recording) await this.#finishRecording(id);
+      else {
+        await api.startRecording(id);
+        this.#markRecording(true);
+        say("Recording.");
+      }
+    } catch (error) {
+      sayError(error);
+    } finally {
+      by("record").disabled = this.#sessionId === null;
+    }
+  }
+
+  async #finishRecording(id) {
+    this.#markRecording(false);
+    // Fetched before it is stopped: after the stop a server may have thrown the file away.
+    const { blob, name } = await api.fetchRecording(id);
+    await api.stopRecording(id);
+    save(blob, name);
+    say("Recording saved.");
+  }
+
+  #markRecording(on) {
+    this.#recording = on;
+    by("record").setAttribute("aria-pressed", String(on));
+    by("record").title = on ? "Stop recording (R)" : "Record (R)";
+  }
+
+  #arrange(view) {
+    this.#root.dataset.view = view;
+    by("view-both").setAttribute("aria-pressed", String(view === "both"));
+    by("view-output").setAttribute("aria-pressed", String(view === "output"));
+  }
+
+  #showOutputSize() {
+    const { videoWidth, videoHeight } = this.#video;
+    by("output-caption").textContent = videoWidth ? `${videoWidth} × ${videoHeight}` : "";
+  }
+}
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const timeForName = () => new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-");
