@@ -267,7 +267,11 @@ function drawParameters() {
 }
 
 function offerModels() {
-  const group = (label, list) => (list.length ? [element("optgroup", { label, ariaLabel: label }, ...list.map(option))] : []);
+  const group = (title, list) => {
+    const made = element("optgroup", {}, ...list.map(option));
+    made.label = title;
+    return list.length ? [made] : [];
+  };
   const option = ({ id, name }) => element("option", { value: id }, name ?? id);
   const main = models.filter(({ usage }) => !usage?.length);
   const helpers = models.filter(({ usage }) => usage?.length);

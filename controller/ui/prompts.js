@@ -7,13 +7,18 @@ import { element, icon } from "./element.js";
 
 const MOST_PROMPTS = 6;
 
+/** Colours that are shown rather than named; the paint itself is in controls.css. */
+const PAINTS = new Set(["red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "warm", "cold", "pastel", "vivid"]);
+/** From this many on, a group of suggestions gets a box of its own that scrolls. */
+const MANY = 16;
+
 /** Event: `change` (detail: the patch to send). */
 export class Prompts extends EventTarget {
   #root;
   #list;
   #chips;
   #blend;
-  #glide;
+  #transition;
   /** What the model was last told; null while no session runs and so nothing can lag behind. */
   #applied = null;
   #rows = [];
@@ -27,16 +32,16 @@ export class Prompts extends EventTarget {
     this.#list = root.querySelector("#prompt-list");
     this.#chips = root.querySelector("#suggestions");
     this.#blend = root.querySelector("#blend");
-    this.#glide = root.querySelector("#glide");
+    this.#transition = root.querySelector("#transition");
     root.querySelector("#prompt-add").addEventListener("click", () => this.#addRow("").text.focus());
     root.querySelector("#prompt-apply").addEventListener("click", () => this.apply());
     this.#blend.addEventListener("change", () => this.#tell({ prompt_interpolation_method: this.#blend.value }));
-    this.#glide.addEventListener("input", () => this.#showGlide());
+    this.#transition.addEventListener("input", () => this.#showTransition());
     this.#addRow("");
-    this.#showGlide();
+    this.#showTransition();
   }
 
-  /** Fits the editor to a model: whether it takes prompts, what it suggests, how it glides by default. */
+  /** Fits the editor to a model: whether it takes prompts, what it suggests, how it changes by default. */
   setModel(model) {
     const takesPrompts = model?.supports_prompts !== false;
     this.#root.classList.toggle("is-off", !takesPrompts);
@@ -44,12 +49,14 @@ export class Prompts extends EventTarget {
     this.#root.querySelector("#prompt-note").hidden = takesPrompts;
     this.#temporalMethod = model?.default_temporal_interpolation_method ?? "linear";
     this.#blend.value = model?.default_spatial_interpolation_method ?? "linear";
-    this.#glide.value = model?.default_temporal_interpolation_steps ?? 0;
-    this.#showGlide();
+    this.#transition.value = model?.default_temporal_interpolation_steps ?? 0;
+    this.#showTransition();
     this.#suggestions = takesPrompts ? suggestionsOf(model?.prompt_suggestions) : null;
     this.#drawChips();
     const empty = this.#rows.every(({ text }) => !text.value.trim());
-    if (empty && this.#suggestions?.styles[0]) this.setText(this.#suggestions.styles[0].prompts[0]);
+    // The first style of a list is commonly the plain picture; the second one shows what the model is for.
+    const opening = this.#suggestions?.styles[1] ?? this.#suggestions?.styles[0];
+    if (empty && opening) this.setText(opening.prompts[0]);
     this.#markPending();
   }
 
@@ -78,10 +85,10 @@ export class Prompts extends EventTarget {
     this.#current.text.select();
   }
 
-  /** Sends what is written now, gliding there when a glide is set. */
+  /** Sends what is written now, moving there in steps when a transition is set. */
   apply() {
     const prompts = this.#written();
-    const steps = Number(this.#glide.value);
+    const steps = Number(this.#transition.value);
     if (this.#applied) this.#applied = prompts;
     this.#markPending();
     this.#tell(steps > 0
@@ -174,11 +181,11 @@ export class Prompts extends EventTarget {
     weight.style.setProperty("--fill", weight.value);
   }
 
-  #showGlide() {
-    const steps = Number(this.#glide.value);
-    this.#root.querySelector("#glide-value").value = steps === 0 ? "at once" : `${steps} frames`;
-    this.#glide.setAttribute("aria-valuetext", steps === 0 ? "at once" : `over ${steps} frames`);
-    this.#glide.style.setProperty("--fill", steps / Number(this.#glide.max));
+  #showTransition() {
+    const steps = Number(this.#transition.value);
+    this.#root.querySelector("#transition-value").value = steps === 0 ? "at once" : `${steps} frames`;
+    this.#transition.setAttribute("aria-valuetext", steps === 0 ? "at once" : `over ${steps} frames`);
+    this.#transition.style.setProperty("--fill", steps / Number(this.#transition.max));
   }
 
   #markPending() {
@@ -195,14 +202,16 @@ export class Prompts extends EventTarget {
     for (const [title, entries, group] of rows) {
       if (entries.length === 0) continue;
       const chips = entries.map((entry) => {
-        const chip = element("button", { type: "button", className: "chip", data: { testid: `chip-${entry.id}` } }, entry.label);
-        chip.addEventListener("click", () => this.#choose(group, entry));
-        entry.chip = chip;
-        return chip;
+        entry.chip = group === "colours" && PAINTS.has(entry.id) ? swatch(entry) : chip(entry);
+        entry.chip.addEventListener("click", () => this.#choose(group, entry));
+        return entry.chip;
       });
       const heading = element("span", { className: "chip-title", id: `chips-${group}` }, title);
-      const row = element("div", { className: "chip-row", role: "group" }, heading, element("div", { className: "chip-list" }, ...chips));
-      row.setAttribute("aria-labelledby", heading.id);
+      const list = element("div", { className: "chip-list", role: "toolbar" }, ...chips);
+      list.setAttribute("aria-labelledby", heading.id);
+      moveWithArrows(list, chips);
+      const row = element("div", { className: "chip-row" }, heading, list);
+      row.classList.toggle("is-tall", entries.length > MANY);
       this.#chips.append(row);
     }
     this.#markChips();
@@ -263,10 +272,32 @@ export function suggestionsOf(given) {
   const entries = (list) => (Array.isArray(list) ? list : []).map((entry) => {
     if (typeof entry === "string") return { id: slug(entry), label: entry, prompts: [entry] };
     const prompts = [entry.prompts ?? entry.prompt ?? entry.label].flat().filter(Boolean);
-    return { id: entry.id ?? slug(entry.label ?? prompts[0]), label: entry.label ?? prompts[0], prompts };
+    return { id: entry.id ?? slug(entry.label ?? prompts[0]), label: entry.label ?? prompts[0], hint: entry.hint, prompts };
   }).filter(({ prompts }) => prompts.length > 0);
   const groups = { styles: entries(given.styles), colours: entries(given.colours ?? given.colors), lights: entries(given.lights) };
   return Object.values(groups).some((list) => list.length > 0) ? groups : null;
+}
+
+const chip = ({ id, label, hint }) =>
+  element("button", { type: "button", className: "chip", title: hint, data: { testid: `chip-${id}` } }, label);
+
+const swatch = ({ id, label }) =>
+  element("button", { type: "button", className: "chip swatch", title: label, label, data: { testid: `chip-${id}`, paint: id } });
+
+/** One stop for the Tab key however many chips there are; arrows, Home and End go from chip to chip. */
+function moveWithArrows(list, chips) {
+  const reach = (next) => chips.forEach((one) => {
+    one.tabIndex = one === next ? 0 : -1;
+  });
+  reach(chips[0]);
+  list.addEventListener("focusin", ({ target }) => reach(target));
+  list.addEventListener("keydown", (event) => {
+    const at = chips.indexOf(event.target);
+    const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: chips.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    chips.at(to % chips.length).focus();
+  });
 }
 
 const slug = (text) => String(text).toLowerCase().replace(/[^a-z0-9]+/g, "-");
