@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Train scope-tiny from nothing on the processor.
+
+    python train.py --minutes 75 --out run
+
+Writes run/checkpoint.pt every few minutes; `export.py` turns one into the model folder.
+"""
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from network import CHANNELS, FACTOR, Denoiser, TextEncoder, decode, encode
+from scenes import Scenes
+from styles import blur, contrast, kuwahara, render, saturate
+from tokenizer import Prompts, write_tokenizer
+from vocabulary import COLOURS, LIGHTS, STYLES, PromptSampler
+
+torch.set_num_threads(1)
+# Styles with hard steps or fine patterns are drawn more often.
+HARDER = dict.fromkeys(("pixel", "lego", "comic", "oil", "popart", "halftone", "stained", "gameboy", "engraving", "matrix", "knitted", "glitch"), 1.4)
+LEARNING_RATE = 2e-3
+COARSE_FROM, DREAM_FROM, DREAM_FULL = 600, 880, 990          # timesteps where the abstraction starts
+
+
+# ---------------------------------------------------------------- what the noise level means
+def coarser(x: Tensor, cell: int, radius: int) -> Tensor:
+    """Flat patches a few cells wide."""
+    small = kuwahara(F.avg_pool2d(x, cell), radius)
+    return F.interpolate(small, scale_factor=cell, mode="bilinear").clamp(0, 1)
+
+
+def abstraction(source: Tensor, timestep: Tensor) -> Tensor:
+    """The scene as it should be painted at this noise level: exact up to 600, then coarser and more colourful."""
+    c = ((timestep - COARSE_FROM) / (DREAM_FROM - COARSE_FROM)).clamp(0, 1).view(-1, 1, 1, 1)
+    picked = (c > 0).flatten().nonzero().flatten()
+    if len(picked) == 0:
+        return source
+    x, k = source[picked], c[picked]
+    middle, far = coarser(x, 4, 2), coarser(x, 8, 1)
+    x = torch.where(k < 0.5, x + (middle - x) * 2 * k, middle + (far - middle) * (2 * k - 1))
+    out = source.clone()
+    out[picked] = contrast(saturate(x, 1).lerp(saturate(x, 1.7), k), 1.15).clamp(0, 1).lerp(x, 1 - k)
+    return out
+
+
+def dream(noisy: Tensor) -> Tensor:
+    """What is painted when hardly anything but noise is left: the low frequencies of the input itself, amplified.
+
+    The amplification is logarithmic, so the same rule serves pure noise and a faint scene.
+    """
+    y = blur(decode(noisy) - 0.5, 8)
+    return (0.5 + 0.5 * torch.asinh(y / 0.003) / 3.1).clamp(0, 1)
+
+
+# ---------------------------------------------------------------- batches
+class Batches:
+    def __init__(self, net: Denoiser, prompts: Prompts, seed: int, pool: int):
+        self.a, self.b = net.a, net.b
+        self.generator = torch.Generator().manual_seed(seed)
+        self.sampler, self.prompts = PromptSampler(seed, HARDER), prompts
+        self.scenes = Scenes(pool, seed)
+        self.cache: dict[str, list[int]] = {}
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator)
+
+    def ids(self, texts: list[str]) -> Tensor:
+        for text in texts:
+            if text not in self.cache:
+                if len(self.cache) > 200_000:
+                    self.cache.clear()
+                self.cache[text] = self.prompts.ids(text)
+        return torch.tensor([self.cache[t] for t in texts])
+
+    def timesteps(self, count: int) -> Tensor:
+        """Mostly the range of video-to-video, some of the abstract range."""
+        u, v = self.uniform(count), self.uniform(count)
+        t = torch.where(u < 0.68, 15 + 585 * v, 600 + 399 * v)
+        return t.round().long().clamp(1, 999)
+
+    def paint(self, base: Tensor, wishes: list[tuple[int, int, int]]) -> Tensor:
+        """Render each picture in its own style; equal wishes are rendered together."""
+        out = torch.empty_like(base)
+        groups: dict[tuple[int, int, int], list[int]] = {}
+        for i, wish in enumerate(wishes):
+            groups.setdefault(wish, []).append(i)
+        for (style, colour, light), rows in groups.items():
+            out[rows] = render(base[rows], STYLES[style].id, COLOURS[colour].id if colour >= 0 else None, LIGHTS[light].id if light >= 0 else None)
+        return out
+
+    def next(self, count: int, size: int) -> dict[str, Tensor]:
+        with torch.no_grad():
+            source = self.scenes.batch(count, size)
+            t = self.timesteps(count)
+            pure = self.uniform(count) < 0.07                            # text-to-video: nothing but noise
+            t = torch.where(pure, (999 - 90 * self.uniform(count) ** 3).round().long(), t)
+            noise = torch.randn(count, CHANNELS, size // FACTOR, size // FACTOR, generator=self.generator)
+            a, b = self.a[t].view(-1, 1, 1, 1), self.b[t].view(-1, 1, 1, 1)
+
+            base = abstraction(source, t)
+            late = ((t - DREAM_FROM) / (DREAM_FULL - DREAM_FROM)).clamp(0, 1)
+            late = torch.where(pure, torch.ones(()), late)
+            rows = (late > 0).nonzero().flatten()
+            noisy = a * encode(source) * (~pure).view(-1, 1, 1, 1) + b * noise
+            if len(rows):
+                base[rows] = base[rows].lerp(dream(noisy[rows]), late[rows].view(-1, 1, 1, 1))
+
+            drawn = [self.sampler.draw() for _ in range(count)]
+            target = self.paint(base, [d[:3] for d in drawn])
+            mixed = count // 4                                           # blended prompts: blended pictures
+            other = [self.sampler.draw() for _ in range(mixed)]
+            share = self.uniform(mixed).view(-1, 1, 1, 1)
+            target[:mixed] = self.paint(base[:mixed], [d[:3] for d in other]).lerp(target[:mixed], share)
+
+            # Already painted inputs stay as they are, mostly at low noise: a second step then changes little.
+            odds = torch.where(t < 250, 0.35, torch.where(t < 600, 0.18, 0.1))
+            again = (self.uniform(count) < odds) & ~pure & (late == 0)
+            rows = again.nonzero().flatten()
+            noisy[rows] = (a * encode(target) + b * noise)[rows]
+            return dict(noisy=noisy, timestep=t.float(), target=target, share=share.view(-1, 1, 1),
+                        ids=self.ids([d[3] for d in drawn]), other_ids=self.ids([d[3] for d in other]))
+
+
+def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Absolute error of the pixels, of their differences (sharpness) and of local means (colour)."""
+    error = made - wanted
+    slopes = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    return error.abs().mean() + 0.5 * slopes + 0.5 * F.avg_pool2d(error, 4).abs().mean()
+
+
+# ---------------------------------------------------------------- the loop
+def train(args) -> None:
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    count = write_tokenizer(args.out / "tokenizer")
+    prompts = Prompts(args.out / "tokenizer")
+    text, net = TextEncoder(count, pad=prompts.pad), Denoiser().to(memory_format=torch.channels_last)
+    both = nn.ModuleDict(dict(text=text, net=net))
+    parameters = list(both.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=1e-4, betas=(0.9, 0.98))
+    step, spent = 0, 0.0
+    averaged = [p.detach().clone() for p in parameters]
+    if args.resume:
+        saved = torch.load(args.resume, weights_only=True)
+        both.load_state_dict(saved["raw"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, spent = saved["step"], saved["seconds"]
+        averaged = [saved["model"][name].clone() for name, _ in both.named_parameters()]
+    print(f"{sum(p.numel() for p in parameters) / 1e6:.2f} M parameters, {count} tokens", flush=True)
+    batches = Batches(net, prompts, args.seed + step, args.pool)
+    print("pool drawn", flush=True)
+
+    def save():
+        raw = both.state_dict()
+        model = dict(raw)
+        model.update({name: e.clone() for (name, _), e in zip(both.named_parameters(), averaged)})
+        partial = args.out / "checkpoint.part"
+        torch.save(dict(model=model, raw=raw, optimiser=optimiser.state_dict(), step=step, seconds=elapsed, tokens=count,
+                        samples=samples), partial)
+        partial.replace(args.out / "checkpoint.pt")
+
+    clean = torch.compile(net.clean, dynamic=False) if args.compile else net.clean
+    start, total, saved_at, drawing, mean, samples = time.time() - spent, args.minutes * 60, spent, 0.0, None, step * args.batch
+    while (elapsed := time.time() - start) < total:
+        done = elapsed / total
+        rate = LEARNING_RATE * min(1, step / 150) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        before = time.time()
+        large = done > 0.7                                               # the last part sees more context
+        batch = batches.next(args.batch // 2 if large else args.batch, args.size * 3 // 2 if large else args.size)
+        if step % 4 == 0:
+            batches.scenes.renew()
+        drawing += time.time() - before
+
+        ids, n = torch.cat([batch["ids"], batch["other_ids"]]), len(batch["other_ids"])
+        longest = int((ids != text.pad).sum(1).max())                    # padding gives zeros: no need to compute it
+        features, other = F.pad(text(ids[:, :longest]), (0, 0, 0, ids.shape[1] - longest)).split([len(ids) - n, n])
+        features = torch.cat([other.lerp(features[:n], batch["share"]), features[n:]])
+        made = decode(clean(batch["noisy"].contiguous(memory_format=torch.channels_last), batch["timestep"], features))
+        loss = picture_loss(made, batch["target"])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        step, samples = step + 1, samples + len(made)
+        with torch.no_grad():
+            keep = min(0.999, (1 + step) / (10 + step))
+            torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - keep)
+        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        if step % 100 == 0:
+            print(f"{elapsed:6.0f} s  step {step}  loss {mean:.4f}  rate {rate:.5f}  drawing {drawing / (time.time() - start - spent):.2f}", flush=True)
+        if elapsed - saved_at > 300 or (saved_at == 0 and elapsed > 120):
+            saved_at = elapsed
+            save()
+    save()
+    print(f"finished: {step} steps, {samples} samples", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--out", type=Path, default=Path("run"))
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--size", type=int, default=64, help="crop in pixels; the last part of the training uses 1.5 times this")
+    parser.add_argument("--pool", type=int, default=600, help="scenes kept ready")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--compile", action="store_true", help="about a sixth faster; needs a C++ compiler")
+    train(parser.parse_args())
