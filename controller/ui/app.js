@@ -18,6 +18,8 @@ import { SourcePicker } from "./source-picker.js";
 import { Viewer } from "./viewer.js";
 
 const SIZES = ["256x256", "384x384", "512x512", "512x288", "288x512", "768x768"];
+/** A file cannot be chosen by an address. */
+const ADDRESS_SOURCES = ["camera", "screen", "test", "none"];
 const STATE_WORDS = {
   idle: "Ready", loading: "Loading", connecting: "Connecting", live: "Live", paused: "Paused", error: "Stopped",
 };
@@ -307,7 +309,7 @@ async function applyAddress() {
     applyModel();
   } else if (wantedModel) say(`The server has no model called ${wantedModel}.`, { hint: "Another one is chosen.", isError: true });
   const wantedSource = wanted.get("source");
-  const hasSource = !wantedSource || await picker.use(wantedSource);
+  const hasSource = !ADDRESS_SOURCES.includes(wantedSource) || await picker.use(wantedSource);
   const wantedSize = wanted.get("size");
   if (/^\d+(x\d+)?$/.test(wantedSize ?? "")) offerSizes(wantedSize.includes("x") ? wantedSize : `${wantedSize}x${wantedSize}`);
   if (wanted.has("fps")) setRate(Number(wanted.get("fps")));
@@ -350,7 +352,9 @@ stillness.addEventListener("change", () => {
   source.resting = stillness.matches && !isBusy();
 });
 // Closing the page ends the session at once instead of after the server's patience.
-addEventListener("pagehide", () => session?.close());
+addEventListener("pagehide", () => {
+  if (isBusy()) stop();
+});
 addEventListener("unhandledrejection", ({ reason }) => {
   if (reason?.name !== "AbortError") sayError(reason);
 });

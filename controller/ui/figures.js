@@ -66,7 +66,7 @@ export class Figures {
     // The session may have ended while we asked.
     if (session !== this.#session) return;
     this.#metrics = ownMetrics(server, session.id);
-    const now = { ...stats, at: performance.now(), presented: this.#presented, painted: this.#source.framesPainted };
+    const now = { ...stats, at: performance.now(), presented: this.#presented };
     if (this.#before) this.#show(now, this.#before);
     this.#before = now;
   }
@@ -94,7 +94,7 @@ export class Figures {
       const delays = this.#stamped.splice(0).sort((a, b) => a - b);
       const unread = this.#unread;
       this.#unread = 0;
-      if (delays.length > unread) return { value: delays[Math.floor(delays.length / 2)], how: "measured in the picture" };
+      if (delays.length > unread) return { value: delays[Math.floor(delays.length / 2)], how: "measured" };
     }
     if (now.roundTrip === null) return { value: null, how: "" };
     const emitted = now.jitterEmitted - before.jitterEmitted;
@@ -102,7 +102,7 @@ export class Figures {
     const server = this.#metrics.latency_ms;
     return {
       value: now.roundTrip + jitter + (server ?? 0),
-      how: this.#source.stamped ? "mark not readable" : server === undefined ? "network only" : "network and model",
+      how: this.#source.stamped ? "code unreadable" : server === undefined ? "network" : "network, model",
     };
   }
 

@@ -108,10 +108,12 @@ export class Prompts extends EventTarget {
     this.#markChips();
   }
 
+  /** The prompts as they stand; with nothing written, one empty prompt, which is a prompt too. */
   #written() {
-    return this.#rows
+    const written = this.#rows
       .map(({ text, weight }) => ({ text: text.value.trim(), weight: this.#rows.length > 1 ? Number(weight.value) : 1 }))
       .filter(({ text }) => text);
+    return written.length > 0 ? written : [{ text: "", weight: 1 }];
   }
 
   #addRow(value, heaviness = 1) {

@@ -22,7 +22,6 @@ export class Source extends EventTarget {
   stamped = false;
   /** With this set the test pattern rests, for people who asked for less motion and have not pressed Start. */
   resting = false;
-  framesPainted = 0;
   #canvas;
   #context;
   #video = document.createElement("video");
@@ -42,10 +41,6 @@ export class Source extends EventTarget {
     this.#video.playsInline = true;
     this.#video.loop = true;
     requestAnimationFrame((now) => this.#tick(now));
-  }
-
-  get size() {
-    return { width: this.#canvas.width, height: this.#canvas.height };
   }
 
   setSize({ width, height }) {
@@ -145,7 +140,6 @@ export class Source extends EventTarget {
     const interval = 1000 / this.#rate;
     this.#due = Math.max(this.#due + interval, now + interval / 2);
     this.#paint(now);
-    this.framesPainted += 1;
   }
 
   #paint(now) {

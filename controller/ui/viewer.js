@@ -10,6 +10,7 @@ export class Viewer {
   #video = by("output-video");
   #recording = false;
   #sessionId = null;
+  #awake = null;
 
   constructor() {
     by("view-both").addEventListener("click", () => this.#arrange("both"));
@@ -18,6 +19,19 @@ export class Viewer {
     by("record").addEventListener("click", () => this.toggleRecording());
     by("full").addEventListener("click", () => this.toggleFullScreen());
     this.#video.addEventListener("resize", () => this.#showOutputSize());
+    this.#leaveRoomBelow();
+  }
+
+  /** The pictures get the height that the controls below them leave, so that both are seen at once. */
+  #leaveRoomBelow() {
+    const stage = this.#root.parentElement;
+    const below = [...stage.children].filter((part) => part !== this.#root);
+    const observer = new ResizeObserver(() => {
+      const { rowGap, paddingTop, paddingBottom } = getComputedStyle(stage);
+      const heights = below.reduce((sum, part) => sum + part.offsetHeight + parseFloat(rowGap), 0);
+      this.#root.style.setProperty("--below", `${heights + parseFloat(paddingTop) + parseFloat(paddingBottom)}px`);
+    });
+    for (const part of below) observer.observe(part);
   }
 
   /** Both tiles take the shape of the picture, so nothing moves when it arrives. */
@@ -36,10 +50,11 @@ export class Viewer {
     by("output-caption").textContent = "";
   }
 
-  /** Calls back once, with the first picture that is really on the screen. */
+  /** Calls back with the first picture that is really there; maybe twice, so the listener must not mind. */
   onFirstPicture(act) {
-    if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback(act);
-    else this.#video.addEventListener("playing", act, { once: true });
+    this.#video.addEventListener("playing", act, { once: true });
+    // The event above may come late; the one below never comes while the page is covered.
+    this.#video.requestVideoFrameCallback?.(act);
   }
 
   /** Which session the recording belongs to; null while there is none. */
@@ -48,6 +63,15 @@ export class Viewer {
     by("still").disabled = id === null;
     by("record").disabled = id === null;
     if (id === null) this.#markRecording(false);
+    this.#stayAwake(id !== null);
+  }
+
+  /** A phone must not go dark in the middle of a performance. Not every browser can promise that. */
+  async #stayAwake(wanted) {
+    const former = this.#awake;
+    this.#awake = null;
+    await former?.release().catch(() => {});
+    if (wanted) this.#awake = await navigator.wakeLock?.request("screen").catch(() => null);
   }
 
   swapView() {
