@@ -127,9 +127,11 @@ export class SourcePicker extends EventTarget {
 
   /** Why a source cannot be chosen; empty when it can. */
   #obstacle(kind, mode) {
-    if (!this.#modes.includes(mode)) return mode === "text" ? "This model needs an input picture." : "This model takes no input picture.";
+    if (!this.#modes.includes(mode))
+      return mode === "text" ? "This model needs an input picture." : "This model takes no input picture.";
     if (this.#liveMode !== null && this.#liveMode !== mode) return "Stop first: this needs a new session.";
-    if (kind === "screen" && window.isSecureContext && !canShareScreen()) return "This browser cannot share its screen.";
+    if (kind === "screen" && window.isSecureContext && !canShareScreen())
+      return "This browser cannot share its screen.";
     return "";
   }
 

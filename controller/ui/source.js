@@ -209,7 +209,10 @@ function cameraError({ name, message }) {
       );
     case "NotFoundError":
     case "OverconstrainedError":
-      return new SourceError("No camera was found.", "Plug one in and choose the camera again, or use the test pattern.");
+      return new SourceError(
+        "No camera was found.",
+        "Plug one in and choose the camera again, or use the test pattern.",
+      );
     case "NotReadableError":
     case "AbortError":
       return new SourceError(
@@ -260,7 +263,13 @@ function cover(context, picture, fromWidth, fromHeight, width, height) {
   const cutHeight = height / scale;
   context.drawImage(
     picture,
-    (fromWidth - cutWidth) / 2, (fromHeight - cutHeight) / 2, cutWidth, cutHeight,
-    0, 0, width, height,
+    (fromWidth - cutWidth) / 2,
+    (fromHeight - cutHeight) / 2,
+    cutWidth,
+    cutHeight,
+    0,
+    0,
+    width,
+    height,
   );
 }
