@@ -156,7 +156,9 @@ function buildRange(field, set) {
     set(number.valueAsNumber);
   });
   number.addEventListener("blur", () => show(slider.valueAsNumber));
-  return { root: framed(field, slider, number).root, show };
+  const { root } = framed(field, slider);
+  slider.after(number);
+  return { root, show };
 }
 
 function buildNumber(field, set) {
