@@ -3,6 +3,8 @@
 //! This file is the contract between the REST edge (`api/`) and the sessions themselves: data in, data out,
 //! no GStreamer type. The edge holds `Arc<dyn Sessions>`, so its tests need no media.
 
+pub mod none;
+
 use std::fmt;
 
 use futures_util::future::BoxFuture;

@@ -1,0 +1,103 @@
+//! The REST edge: Scope's contract, one file per resource.
+//!
+//! Routes are thin: they read a request, ask the library or the sessions, and write a reply. What Scope's clients ask
+//! for at start and we have no use for is answered with an empty body, see [`stand_ins`].
+
+mod assets;
+mod error;
+mod extract;
+mod files;
+mod hardware;
+mod health;
+mod issue;
+mod logs;
+mod models;
+mod offer;
+mod parameters;
+mod pipelines;
+mod session;
+mod shape;
+mod stand_ins;
+mod webrtc;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get};
+
+use crate::config::Config;
+use crate::guard::{self, Guard};
+use crate::library::Library;
+use crate::log::Ring;
+use crate::page;
+use crate::session::Sessions;
+
+pub use error::ApiError;
+pub(crate) use files::serve as serve_file;
+
+/// Largest JSON body, bytes: a hundred times the largest a browser has reason to send.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// What every route can reach.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// How the program was started.
+    pub config: Arc<Config>,
+    /// Models and files.
+    pub library: Arc<Library>,
+    /// Remote peers.
+    pub sessions: Arc<dyn Sessions>,
+    /// The newest log lines.
+    pub logs: Arc<Ring>,
+    /// Who may come in.
+    pub guard: Arc<Guard>,
+    /// When the server started: a page learns of a restart from it.
+    pub started: SystemTime,
+}
+
+/// All routes, behind the guard.
+pub fn router(state: AppState) -> Router {
+    let guard = Arc::clone(&state.guard);
+    Router::new()
+        .merge(health::routes())
+        .merge(pipelines::routes())
+        .merge(models::routes())
+        .merge(hardware::routes())
+        .merge(webrtc::routes())
+        .merge(session::routes())
+        .merge(assets::routes())
+        .merge(logs::routes())
+        .merge(stand_ins::routes())
+        .route("/api", any(unknown_route))
+        .route("/api/{*rest}", any(unknown_route))
+        .fallback_service(
+            get(page::serve)
+                .fallback(wrong_method)
+                .with_state(state.clone()),
+        )
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(guard, guard::check))
+        .with_state(state)
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::not_found(
+        "unknown_route",
+        format!("there is no {}", uri.path()),
+        "see the REST table in README.md",
+    )
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Method Not Allowed",
+        "the `allow` header lists what this route takes",
+    )
+}

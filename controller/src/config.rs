@@ -1,0 +1,309 @@
+//! What the operator asked for: file, environment and command line, checked once.
+//!
+//! [`RawConfig`] is what was written down, [`Config`] what it means. The later of these wins: default, file,
+//! environment, command line. Every environment variable is named in [`env`], and nowhere else.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::secret::Secret;
+
+/// The environment variables this program reads.
+pub mod env {
+    /// Token that every request under `/api` must carry.
+    pub const TOKEN: &str = "SCOPE_TOKEN";
+    /// What to log, in `tracing`'s filter language.
+    pub const LOG: &str = "SCOPE_LOG";
+    /// Base folder of models and assets.
+    pub const BASE_DIR: &str = "DAYDREAM_SCOPE_DIR";
+    /// Folder of model folders.
+    pub const MODELS_DIR: &str = "DAYDREAM_SCOPE_MODELS_DIR";
+    /// Folder of uploaded files.
+    pub const ASSETS_DIR: &str = "DAYDREAM_SCOPE_ASSETS_DIR";
+    /// Pipeline to load at start.
+    pub const PRELOAD: &str = "PIPELINE";
+    /// Where the base folder goes when nothing says otherwise.
+    pub const HOME: &str = "HOME";
+    /// Set when there is a screen to open a browser on.
+    pub const SCREENS: [&str; 2] = ["WAYLAND_DISPLAY", "DISPLAY"];
+    /// GStreamer's own log selection; ours steps back when it is set.
+    pub const GST_DEBUG: &str = "GST_DEBUG";
+}
+
+/// What this program was built from, when the build said so in `SCOPE_GIT_COMMIT`.
+pub const GIT_COMMIT: &str = match option_env!("SCOPE_GIT_COMMIT") {
+    Some(commit) => commit,
+    None => "not recorded in this build",
+};
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named by `--config` cannot be read.
+    #[error("the configuration `{}` cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has an unknown key or a wrong type.
+    #[error("the configuration `{}` is wrong: {message}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and reason.
+        message: String,
+    },
+    /// The page's folder is no folder with an `index.html`.
+    #[error("the frontend folder `{}` holds no index.html", .0.display())]
+    NoFrontend(PathBuf),
+}
+
+impl ConfigError {
+    /// What to do next.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "check the path given with --config",
+            Self::Wrong { .. } => "compare with controller.toml, which shows every key",
+            Self::NoFrontend(_) => {
+                "give --frontend-dir the folder of a built page, or leave it out"
+            }
+        }
+    }
+}
+
+/// One server a browser may ask for its outside address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// `stun:` and `turn:` URLs.
+    pub urls: Vec<String>,
+    /// TURN user.
+    pub username: Option<String>,
+    /// TURN password.
+    pub credential: Option<Secret>,
+}
+
+/// What was written down, in one place or another. See `controller.toml` for each key.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "controller.toml documents each key")]
+pub struct RawConfig {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub token: Option<Secret>,
+    pub allowed_hosts: Option<Vec<String>>,
+    pub frontend_dir: Option<PathBuf>,
+    pub models_dir: Option<PathBuf>,
+    pub assets_dir: Option<PathBuf>,
+    pub preload: Option<String>,
+    pub upload_limit_mib: Option<u64>,
+    pub max_sessions: Option<usize>,
+    pub log: Option<String>,
+    pub ice_servers: Option<Vec<IceServer>>,
+}
+
+impl RawConfig {
+    /// Reads a configuration file.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.into(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|err| ConfigError::Wrong {
+            path: path.into(),
+            message: err.message().to_owned(),
+        })
+    }
+
+    /// Reads the environment through `get`; an empty variable counts as unset.
+    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name| get(name).filter(|value| !value.is_empty());
+        let base = get(env::BASE_DIR).map(PathBuf::from);
+        let folder = |name, child| {
+            get(name)
+                .map(PathBuf::from)
+                .or_else(|| base.as_ref().map(|base| base.join(child)))
+        };
+        Self {
+            token: get(env::TOKEN).map(Secret::new),
+            models_dir: folder(env::MODELS_DIR, "models"),
+            assets_dir: folder(env::ASSETS_DIR, "assets"),
+            preload: get(env::PRELOAD),
+            log: get(env::LOG),
+            ..Self::default()
+        }
+    }
+
+    /// These values, except where `later` says something.
+    pub fn overridden_by(self, later: Self) -> Self {
+        Self {
+            host: later.host.or(self.host),
+            port: later.port.or(self.port),
+            token: later.token.or(self.token),
+            allowed_hosts: later.allowed_hosts.or(self.allowed_hosts),
+            frontend_dir: later.frontend_dir.or(self.frontend_dir),
+            models_dir: later.models_dir.or(self.models_dir),
+            assets_dir: later.assets_dir.or(self.assets_dir),
+            preload: later.preload.or(self.preload),
+            upload_limit_mib: later.upload_limit_mib.or(self.upload_limit_mib),
+            max_sessions: later.max_sessions.or(self.max_sessions),
+            log: later.log.or(self.log),
+            ice_servers: later.ice_servers.or(self.ice_servers),
+        }
+    }
+}
+
+/// The configuration, whole and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Name or address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Required from every caller of `/api` when set.
+    pub token: Option<Secret>,
+    /// Host names we answer to besides loopback, `name` or `name:port`.
+    pub allowed_hosts: Vec<String>,
+    /// A folder to serve in place of the built-in page.
+    pub frontend_dir: Option<PathBuf>,
+    /// Folder of model folders.
+    pub models_dir: PathBuf,
+    /// Folder of uploaded files.
+    pub assets_dir: PathBuf,
+    /// Pipeline to load at start.
+    pub preload: Option<String>,
+    /// Largest upload, bytes.
+    pub upload_limit: u64,
+    /// Sessions that may be open at once.
+    pub max_sessions: usize,
+    /// What to log, in `tracing`'s filter language.
+    pub log: String,
+    /// Handed to the browser; empty contacts nobody.
+    pub ice_servers: Vec<IceServer>,
+}
+
+impl Config {
+    /// Fills in the defaults; `home` is where `~` is.
+    pub fn new(raw: RawConfig, home: &Path) -> Result<Self, ConfigError> {
+        let base = home.join(".daydream-scope");
+        if let Some(dir) = raw
+            .frontend_dir
+            .as_ref()
+            .filter(|dir| !dir.join("index.html").is_file())
+        {
+            return Err(ConfigError::NoFrontend(dir.clone()));
+        }
+        Ok(Self {
+            host: raw.host.unwrap_or_else(|| "127.0.0.1".into()),
+            port: raw.port.unwrap_or(8000),
+            token: raw.token.filter(|token| !token.expose().is_empty()),
+            allowed_hosts: raw.allowed_hosts.unwrap_or_default(),
+            frontend_dir: raw.frontend_dir,
+            models_dir: raw.models_dir.unwrap_or_else(|| base.join("models")),
+            assets_dir: raw.assets_dir.unwrap_or_else(|| base.join("assets")),
+            preload: raw.preload,
+            upload_limit: raw.upload_limit_mib.unwrap_or(2048).saturating_mul(1 << 20),
+            max_sessions: raw.max_sessions.unwrap_or(8),
+            log: raw.log.unwrap_or_else(|| "info".into()),
+            ice_servers: raw.ice_servers.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTED: &str = include_str!("../controller.toml");
+
+    fn config(raw: RawConfig) -> Config {
+        Config::new(raw, Path::new("/home/ada")).unwrap()
+    }
+
+    #[test]
+    fn controller_toml_as_it_stands_says_the_defaults() {
+        let raw: RawConfig = toml::from_str(DOCUMENTED).unwrap();
+
+        assert_eq!(config(raw), config(RawConfig::default()));
+    }
+
+    #[test]
+    fn controller_toml_shows_every_key() {
+        // A setting that is off is written `#key = …`, without a space; prose has one.
+        let all: String = DOCUMENTED
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#')
+                    .filter(|rest| !rest.starts_with(' '))
+                    .unwrap_or(line)
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+
+        let raw: RawConfig = toml::from_str(&all).unwrap();
+
+        let RawConfig {
+            host: Some(_),
+            port: Some(_),
+            token: Some(_),
+            allowed_hosts: Some(_),
+            frontend_dir: Some(_),
+            models_dir: Some(_),
+            assets_dir: Some(_),
+            preload: Some(_),
+            upload_limit_mib: Some(_),
+            max_sessions: Some(_),
+            log: Some(_),
+            ice_servers: Some(_),
+        } = raw
+        else {
+            panic!("controller.toml leaves a key out: {raw:?}");
+        };
+    }
+
+    #[test]
+    fn a_folder_of_its_own_beats_the_base_folder() {
+        let raw = RawConfig::from_env(|name| match name {
+            env::BASE_DIR => Some("/data".into()),
+            env::ASSETS_DIR => Some("/pictures".into()),
+            _ => None,
+        });
+
+        assert_eq!(raw.models_dir, Some("/data/models".into()));
+        assert_eq!(raw.assets_dir, Some("/pictures".into()));
+    }
+
+    #[test]
+    fn the_command_line_beats_the_environment_and_the_environment_the_file() {
+        let file = RawConfig {
+            preload: Some("a".into()),
+            port: Some(1),
+            ..RawConfig::default()
+        };
+        let environment = RawConfig {
+            preload: Some("b".into()),
+            ..RawConfig::default()
+        };
+        let line = RawConfig {
+            port: Some(2),
+            ..RawConfig::default()
+        };
+
+        let config = config(file.overridden_by(environment).overridden_by(line));
+
+        assert_eq!((config.preload.as_deref(), config.port), (Some("b"), 2));
+    }
+
+    #[test]
+    fn an_empty_token_is_no_token() {
+        let raw = RawConfig {
+            token: Some(Secret::new("")),
+            ..RawConfig::default()
+        };
+
+        assert_eq!(config(raw).token, None);
+    }
+}

@@ -1,0 +1,311 @@
+//! Scope's node graph, read as a chain of models.
+//!
+//! Decision: one chain, from the first sink back to where its frames come from. Everything else in the graph (record
+//! nodes, further sinks, parameter edges) is let through and has no effect.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+/// A model's place in a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// The node's id.
+    pub node_id: String,
+    /// Scope's `pipeline_id`.
+    pub pipeline_id: String,
+}
+
+/// What a graph comes down to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The models between source and sink, in the order of the frames.
+    pub stops: Vec<Stop>,
+    /// Whether frames come from outside.
+    pub has_source: bool,
+}
+
+/// Where a node gets its frames from.
+#[derive(Debug)]
+struct Node<'a> {
+    id: &'a str,
+    kind: &'a str,
+    fields: &'a Map<String, Value>,
+}
+
+/// Reads a graph whose fields have the right types already.
+///
+/// # Errors
+///
+/// Everything wrong with it at once, a sentence each.
+pub fn read(graph: &Map<String, Value>) -> Result<Chain, Vec<String>> {
+    let nodes: Vec<_> = objects(graph, "nodes").filter_map(node).collect();
+    let edges: Vec<_> = objects(graph, "edges").collect();
+    let errors = structural_errors(&nodes, &edges);
+    if errors.is_empty() {
+        follow(&nodes, &edges).map_err(|err| vec![err])
+    } else {
+        Err(errors)
+    }
+}
+
+fn objects<'a>(
+    graph: &'a Map<String, Value>,
+    key: &str,
+) -> impl Iterator<Item = &'a Map<String, Value>> {
+    graph
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+}
+
+fn node(fields: &Map<String, Value>) -> Option<Node<'_>> {
+    Some(Node {
+        id: text(fields, "id")?,
+        kind: text(fields, "type")?,
+        fields,
+    })
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
+    fields
+        .get(key)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+}
+
+fn from<'a>(edge: &'a Map<String, Value>) -> Option<&'a str> {
+    text(edge, "from").or_else(|| text(edge, "from_node"))
+}
+
+fn structural_errors(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut seen = HashSet::new();
+    for node in nodes {
+        if !seen.insert(node.id) {
+            errors.push(format!("duplicate node id `{}`", node.id));
+        }
+        match node.kind {
+            "pipeline" if text(node.fields, "pipeline_id").is_none() => {
+                errors.push(format!("pipeline node `{}` has no pipeline_id", node.id));
+            }
+            "node" if text(node.fields, "node_type_id").is_none() => {
+                errors.push(format!("node `{}` has no node_type_id", node.id));
+            }
+            "source" => errors.extend(source_error(node)),
+            _ => {}
+        }
+    }
+    if !nodes.iter().any(|node| node.kind == "sink") {
+        errors.push("the graph has no sink".into());
+    }
+    for edge in edges {
+        let ends = [from(edge), text(edge, "to_node")];
+        let lost = ends
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .filter(|end| !seen.contains(end));
+        errors.extend(lost.map(|end| format!("an edge names `{end}`, which is no node")));
+    }
+    errors
+}
+
+fn source_error(node: &Node<'_>) -> Option<String> {
+    match text(node.fields, "source_mode") {
+        None | Some("video" | "camera") => None,
+        Some(other) => Some(format!(
+            "source `{}` has source_mode `{other}`; this server takes frames from the browser only",
+            node.id
+        )),
+    }
+}
+
+/// Walks from the first sink against the stream.
+fn follow(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Result<Chain, String> {
+    let mut chain = Chain {
+        stops: vec![],
+        has_source: false,
+    };
+    let mut passed = HashSet::new();
+    let mut at = nodes.iter().find(|node| node.kind == "sink");
+    while let Some(node) = at {
+        if !passed.insert(node.id) {
+            return Err(format!("the frames go round in a circle at `{}`", node.id));
+        }
+        match node.kind {
+            "source" => chain.has_source = true,
+            "pipeline" => chain.stops.insert(
+                0,
+                Stop {
+                    node_id: node.id.to_owned(),
+                    pipeline_id: text(node.fields, "pipeline_id")
+                        .unwrap_or_default()
+                        .to_owned(),
+                },
+            ),
+            _ => {}
+        }
+        let before = feeder(node, edges)?;
+        at = nodes.iter().find(|node| Some(node.id) == before);
+    }
+    if chain.stops.is_empty() && !chain.has_source {
+        return Err("nothing leads to the sink".into());
+    }
+    Ok(chain)
+}
+
+/// The one node whose frames go into this one.
+fn feeder<'a>(
+    node: &Node<'_>,
+    edges: &[&'a Map<String, Value>],
+) -> Result<Option<&'a str>, String> {
+    let mut feeder = None;
+    for edge in edges
+        .iter()
+        .filter(|edge| text(edge, "to_node") == Some(node.id))
+    {
+        let port = text(edge, "to_port").unwrap_or("video");
+        if text(edge, "kind").unwrap_or("stream") != "stream" {
+            continue;
+        }
+        match port {
+            "video" if feeder.is_some() => {
+                return Err(format!("two streams go into port `video` of `{}`", node.id));
+            }
+            "video" => feeder = from(edge),
+            other => return Err(format!("`{}` has no input port `{other}`", node.id)),
+        }
+    }
+    Ok(feeder)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_json(graph: Value) -> Result<Chain, Vec<String>> {
+        read(graph.as_object().unwrap())
+    }
+
+    fn edge(from: &str, to: &str) -> Value {
+        json!({ "from": from, "from_port": "video", "to_node": to, "to_port": "video", "kind": "stream" })
+    }
+
+    fn stop(node_id: &str, pipeline_id: &str) -> Stop {
+        Stop {
+            node_id: node_id.into(),
+            pipeline_id: pipeline_id.into(),
+        }
+    }
+
+    #[test]
+    fn models_come_in_the_order_of_the_frames() {
+        let chain = read_json(json!({
+            "nodes": [
+                { "id": "out", "type": "sink" },
+                { "id": "b", "type": "pipeline", "pipeline_id": "scope-tiny" },
+                { "id": "a", "type": "pipeline", "pipeline_id": "passthrough" },
+                { "id": "in", "type": "source", "source_mode": "camera" },
+            ],
+            "edges": [edge("b", "out"), edge("a", "b"), edge("in", "a")],
+        }));
+
+        let stops = vec![stop("a", "passthrough"), stop("b", "scope-tiny")];
+        assert_eq!(
+            chain,
+            Ok(Chain {
+                stops,
+                has_source: true
+            })
+        );
+    }
+
+    #[test]
+    fn a_graph_without_source_makes_its_frames_from_nothing() {
+        let chain = read_json(json!({
+            "nodes": [{ "id": "a", "type": "pipeline", "pipeline_id": "x" }, { "id": "out", "type": "sink" }],
+            "edges": [{ "from_node": "a", "to_node": "out" }],
+        }));
+
+        assert_eq!(
+            chain,
+            Ok(Chain {
+                stops: vec![stop("a", "x")],
+                has_source: false
+            })
+        );
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let errors = read_json(json!({
+            "nodes": [
+                { "id": "a", "type": "pipeline" },
+                { "id": "a", "type": "node" },
+                { "id": "in", "type": "source", "source_mode": "spout" },
+            ],
+            "edges": [edge("a", "nowhere")],
+        }));
+
+        assert_eq!(
+            errors.unwrap_err(),
+            [
+                "pipeline node `a` has no pipeline_id",
+                "duplicate node id `a`",
+                "node `a` has no node_type_id",
+                "source `in` has source_mode `spout`; this server takes frames from the browser only",
+                "the graph has no sink",
+                "an edge names `nowhere`, which is no node",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_circle_a_crossing_and_an_unknown_port_are_refused() {
+        let nodes = json!([
+            { "id": "a", "type": "pipeline", "pipeline_id": "x" },
+            { "id": "b", "type": "pipeline", "pipeline_id": "x" },
+            { "id": "out", "type": "sink" },
+        ]);
+        let mut audio = edge("a", "out");
+        audio["to_port"] = "audio".into();
+
+        for (edges, error) in [
+            (
+                json!([edge("a", "b"), edge("b", "a"), edge("a", "out")]),
+                "the frames go round in a circle at `a`",
+            ),
+            (
+                json!([edge("a", "out"), edge("b", "out")]),
+                "two streams go into port `video` of `out`",
+            ),
+            (json!([audio]), "`out` has no input port `audio`"),
+            (json!([]), "nothing leads to the sink"),
+        ] {
+            assert_eq!(
+                read_json(json!({ "nodes": nodes, "edges": edges })).unwrap_err(),
+                [error]
+            );
+        }
+    }
+
+    #[test]
+    fn parameter_edges_are_no_stream() {
+        let mut parameter = edge("b", "a");
+        parameter["kind"] = "parameter".into();
+        let chain = read_json(json!({
+            "nodes": [
+                { "id": "a", "type": "pipeline", "pipeline_id": "x" },
+                { "id": "b", "type": "node", "node_type_id": "scheduler" },
+                { "id": "out", "type": "sink" },
+            ],
+            "edges": [parameter, edge("a", "out")],
+        }));
+
+        assert_eq!(chain.unwrap().stops, [stop("a", "x")]);
+    }
+}

@@ -1,0 +1,230 @@
+//! What a client asked to have loaded, and what that means.
+//!
+//! Decision: sizes are rounded down to the multiple of 16 a model works in, as a page may offer any number; a size
+//! that is no size is refused.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Value};
+
+use super::models::{DIFFUSION_FACTORY, Home, Model};
+use crate::processor::Processor;
+use crate::session::Parameters;
+
+/// Sizes a model can work at, pixels.
+const SIZES: std::ops::RangeInclusive<u64> = 16..=2048;
+/// What sizes are a multiple of.
+const GRID: u64 = 16;
+
+/// One entry of a load: which model, under which key, how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wish {
+    /// The key, Scope's `node_id`.
+    pub node_id: String,
+    /// Scope's `pipeline_id`.
+    pub pipeline_id: String,
+    /// `load_params` as sent.
+    pub load_params: Option<Map<String, Value>>,
+}
+
+impl Wish {
+    fn is_same_model(&self, other: &Self) -> bool {
+        self.pipeline_id == other.pipeline_id && self.load_params == other.load_params
+    }
+
+    /// The processor and the first parameters this wish stands for.
+    pub(super) fn understand(&self, model: &Model) -> Result<(Processor, Parameters), String> {
+        let mut params = self.load_params.clone().unwrap_or_default();
+        params.retain(|_, value| !value.is_null());
+        let size = match (side(&mut params, "width")?, side(&mut params, "height")?) {
+            (None, None) => None,
+            (width, height) => {
+                let default = model.home.default_size();
+                Some((width.unwrap_or(default), height.unwrap_or(default)))
+            }
+        };
+        let mut processor = Processor {
+            node_id: self.node_id.clone(),
+            pipeline_id: self.pipeline_id.clone(),
+            factory: None,
+            properties: vec![],
+            size: None,
+        };
+        let folder = match &model.home {
+            // Passthrough keeps the input's size, whatever was asked for.
+            Home::Nothing => return Ok((processor, Parameters::new())),
+            Home::BuiltIn => None,
+            Home::Folder(folder) => Some(folder),
+        };
+        processor.factory = Some(DIFFUSION_FACTORY);
+        processor
+            .properties
+            .extend(folder.map(|path| ("model-dir", path.display().to_string())));
+        let default = model.home.default_size();
+        processor.size = Some(size.unwrap_or((default, default)));
+        Ok((processor, live_parameters(params)))
+    }
+}
+
+impl Home {
+    /// Side of the square a model works at when nobody says, pixels.
+    pub(super) fn default_size(&self) -> u32 {
+        match self {
+            Self::BuiltIn => 256,
+            Self::Nothing | Self::Folder(_) => 512,
+        }
+    }
+}
+
+fn side(params: &mut Map<String, Value>, key: &str) -> Result<Option<u32>, String> {
+    let Some(value) = params.remove(key) else {
+        return Ok(None);
+    };
+    let pixels = value.as_u64().filter(|pixels| SIZES.contains(pixels));
+    let pixels = pixels.and_then(|pixels| u32::try_from(pixels / GRID * GRID).ok());
+    pixels.map(Some).ok_or_else(|| {
+        let (low, high) = (SIZES.start(), SIZES.end());
+        format!("`{key}` is {value}; send a whole number from {low} to {high}")
+    })
+}
+
+/// What of `load_params` also is a live parameter, under the name it has there.
+fn live_parameters(params: Map<String, Value>) -> Parameters {
+    const LIVE: [(&str, &str); 8] = [
+        ("base_seed", "seed"),
+        ("seed", "seed"),
+        ("denoising_steps", "denoising_step_list"),
+        ("denoising_step_list", "denoising_step_list"),
+        ("noise_scale", "noise_scale"),
+        ("noise_controller", "noise_controller"),
+        ("prompts", "prompts"),
+        ("prompt_interpolation_method", "prompt_interpolation_method"),
+    ];
+    let renamed = params.into_iter().filter_map(|(key, value)| {
+        let (_, live) = LIVE.iter().find(|(load, _)| *load == key)?;
+        Some(((*live).to_owned(), value))
+    });
+    renamed.collect()
+}
+
+/// Refuses a set in which a key names two models.
+pub(super) fn check(wishes: &[Wish]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    match wishes.iter().find(|wish| !seen.insert(&wish.node_id)) {
+        Some(wish) => Err(format!(
+            "two pipelines have the node_id `{}`; give each its own",
+            wish.node_id
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What is loaded and fits, by the position of its wish: under the same key first, then under another.
+pub(super) fn reuse<T>(
+    wishes: &[Wish],
+    loaded: &mut Vec<T>,
+    wish_of: impl Fn(&T) -> &Wish,
+) -> HashMap<usize, T> {
+    let mut kept = HashMap::new();
+    for same_key in [true, false] {
+        for (at, wish) in wishes.iter().enumerate() {
+            let fits = |found: &Wish| {
+                found.is_same_model(wish) && (!same_key || found.node_id == wish.node_id)
+            };
+            if kept.contains_key(&at) {
+                continue;
+            }
+            if let Some(found) = loaded.iter().position(|loaded| fits(wish_of(loaded))) {
+                kept.insert(at, loaded.swap_remove(found));
+            }
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn wish(node_id: &str, pipeline_id: &str, params: Value) -> Wish {
+        let load_params = params.as_object().cloned();
+        Wish {
+            node_id: node_id.into(),
+            pipeline_id: pipeline_id.into(),
+            load_params,
+        }
+    }
+
+    fn folder() -> Model {
+        Model {
+            id: "sd".into(),
+            home: Home::Folder("/models/sd".into()),
+        }
+    }
+
+    #[test]
+    fn a_folder_is_handed_to_the_element_with_size_and_first_parameters() {
+        let wish = wish(
+            "n",
+            "sd",
+            json!({ "width": 640, "height": 363, "base_seed": 7, "vae_type": "tae" }),
+        );
+
+        let (processor, parameters) = wish.understand(&folder()).unwrap();
+
+        assert_eq!(processor.factory, Some(DIFFUSION_FACTORY));
+        assert_eq!(
+            processor.properties,
+            [("model-dir", "/models/sd".to_owned())]
+        );
+        assert_eq!(processor.size, Some((640, 352)));
+        assert_eq!(Value::Object(parameters), json!({ "seed": 7 }));
+    }
+
+    #[test]
+    fn a_size_that_is_no_size_is_refused() {
+        for size in [
+            json!("big"),
+            json!(-1),
+            json!(0),
+            json!(1e9),
+            json!(512.5),
+            json!([]),
+        ] {
+            let refusal = wish("n", "sd", json!({ "width": size })).understand(&folder());
+            assert!(refusal.unwrap_err().starts_with("`width` is"), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_loaded_model_is_found_again_under_another_key_but_only_once() {
+        let mut loaded = vec![wish("a", "sd", json!({ "width": 512 }))];
+        let wishes = [
+            wish("b", "sd", json!({ "width": 512 })),
+            wish("c", "sd", json!({ "width": 512 })),
+            wish("d", "sd", json!({})),
+        ];
+
+        let kept = reuse(&wishes, &mut loaded, |wish| wish);
+
+        assert_eq!(kept.keys().copied().collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn the_same_key_is_preferred() {
+        let mut loaded = vec![wish("a", "sd", json!({})), wish("b", "sd", json!({}))];
+
+        let kept = reuse(
+            &[wish("b", "sd", json!({})), wish("x", "sd", json!({}))],
+            &mut loaded,
+            |wish| wish,
+        );
+
+        assert_eq!(
+            (kept[&0].node_id.as_str(), kept[&1].node_id.as_str()),
+            ("b", "a")
+        );
+    }
+}
