@@ -27,7 +27,7 @@ from vocabulary import COLOURS, LIGHTS, STYLES, PromptSampler
 torch.set_num_threads(1)
 # Styles with hard steps or fine patterns are drawn more often.
 HARDER = dict.fromkeys(("pixel", "lego", "comic", "oil", "popart", "halftone", "stained", "gameboy", "engraving", "matrix", "knitted", "glitch"), 1.4)
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1.4e-3
 COARSE_FROM, DREAM_FROM, DREAM_FULL = 600, 880, 990          # timesteps where the abstraction starts
 
 
@@ -151,7 +151,7 @@ def train(args) -> None:
     averaged = [p.detach().clone() for p in parameters]
     if args.resume:
         saved = torch.load(args.resume, weights_only=True)
-        both.load_state_dict(saved["raw"])
+        both.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["seconds"]
         averaged = [saved["model"][name].clone() for name, _ in both.named_parameters()]
@@ -168,6 +168,7 @@ def train(args) -> None:
                         samples=samples), partial)
         partial.replace(args.out / "checkpoint.pt")
 
+    limit = 1.0
     clean = torch.compile(net.clean, dynamic=False) if args.compile else net.clean
     start, total, saved_at, drawing, mean, samples = time.time() - spent, args.minutes * 60, spent, 0.0, None, step * args.batch
     while (elapsed := time.time() - start) < total:
@@ -190,7 +191,11 @@ def train(args) -> None:
         loss = picture_loss(made, batch["target"])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        if not norm < 20 * limit:                                        # a freak batch: leave it out
+            print(f"{elapsed:6.0f} s  step {step}  left out: loss {loss.item():.3g}, gradient {norm:.3g}", flush=True)
+            continue
+        limit = 0.98 * limit + 0.02 * 1.5 * min(norm, limit)             # follow the usual size of the gradient
         optimiser.step()
         step, samples = step + 1, samples + len(made)
         with torch.no_grad():
