@@ -55,14 +55,15 @@ function setState(next) {
   document.title = next === "idle" ? "gst-scope" : `${STATE_WORDS[next]} · gst-scope`;
 
   by("start").hidden = isBusy();
+  by("start").disabled = models.length === 0;
   by("stop").hidden = !isBusy();
   by("stop").lastChild.textContent = isOn() ? "Stop" : "Cancel";
   // Start and Stop take each other's place, so the focus moves with them.
   if (startHadFocus && isBusy()) by("stop").focus();
   if (stopHadFocus && !isBusy()) by("start").focus();
   by("pause").disabled = !isOn();
-  by("pause").setAttribute("aria-pressed", String(next === "paused"));
   by("pause").lastChild.textContent = next === "paused" ? "Resume" : "Pause";
+  by("pause-icon").setAttribute("href", next === "paused" ? "#icon-play" : "#icon-pause");
   for (const control of [by("model"), by("size"), by("load-fields")]) control.disabled = isBusy();
   picker.setLiveMode(isBusy() ? picker.mode : null);
   source.resting = stillness.matches && !isBusy();
@@ -295,6 +296,7 @@ async function begin() {
   }
   offerModels();
   applyModel();
+  setState("idle");
   showIdleCard();
   describeServer();
   await applyAddress();
