@@ -133,10 +133,12 @@ async function refusal(response) {
 function sentenceFrom(detail) {
   if (typeof detail === "string" && detail.trim()) return asSentence(detail);
   if (Array.isArray(detail) && detail.length > 0) {
-    return detail.map(({ loc = [], msg = "is not valid" }) => {
-      const field = loc.filter((part) => part !== "body").join(" › ");
-      return asSentence(field ? `${field}: ${msg}` : msg);
-    }).join(" ");
+    return detail
+      .map(({ loc = [], msg = "is not valid" }) => {
+        const field = loc.filter((part) => part !== "body").join(" › ");
+        return asSentence(field ? `${field}: ${msg}` : msg);
+      })
+      .join(" ");
   }
   return typeof detail?.message === "string" ? asSentence(detail.message) : undefined;
 }

@@ -1,14 +1,14 @@
 // The page as a whole: one state at a time, and who is told when it changes.
 //
-// idle → loading → connecting → live ⇄ paused, and from anywhere to error or back to idle. The state stands on <body>
-// as `data-state`; the style sheet and the tests read it there.
+// idle → loading → connecting → live ⇄ paused, and from anywhere to error or back to idle. The state stands
+// on <body> as `data-state`; the style sheet and the tests read it there.
 
 import * as api from "./api.js";
 import { element } from "./element.js";
 import { Figures } from "./figures.js";
 import { bindKeys } from "./keys.js";
 import { announce, explain, forgetErrors, hideCard, say, sayError, showCard } from "./messages.js";
-import { ordered, ready } from "./models.js";
+import { ordered, ready, routing } from "./models.js";
 import { Parameters } from "./parameters.js";
 import { Prompts } from "./prompts.js";
 import { preferredSize } from "./schema.js";
@@ -21,7 +21,12 @@ const SIZES = ["256x256", "384x384", "512x512", "512x288", "288x512", "768x768"]
 /** A file cannot be chosen by an address. */
 const ADDRESS_SOURCES = ["camera", "screen", "test", "none"];
 const STATE_WORDS = {
-  idle: "Ready", loading: "Loading", connecting: "Connecting", live: "Live", paused: "Paused", error: "Stopped",
+  idle: "Ready",
+  loading: "Loading",
+  connecting: "Connecting",
+  live: "Live",
+  paused: "Paused",
+  error: "Stopped",
 };
 const FIRST_PICTURE_MS = 12_000;
 const KNOCK_MS = 2_000;
@@ -71,9 +76,11 @@ function setState(next) {
 }
 
 function showIdleCard() {
-  showCard(model()
-    ? { title: "Ready when you are", text: "Press Start to send the input through the model." }
-    : { title: "Looking for models", progress: true });
+  showCard(
+    model()
+      ? { title: "Ready when you are", text: "Press Start to send the input through the model." }
+      : { title: "Looking for models", progress: true },
+  );
 }
 
 async function start() {
@@ -102,29 +109,52 @@ function watch(opened) {
   const mine = (act) => (event) => {
     if (opened === session) act(event.detail);
   };
-  opened.addEventListener("picture", mine((stream) => {
-    viewer.showStream(stream);
-    viewer.onFirstPicture(mine(goLive));
-  }));
-  opened.addEventListener("connected", mine(() => {
-    if (state() !== "connecting") return;
-    showCard({ title: "Connected", text: "Waiting for the first picture", progress: true });
-    clearTimeout(patience);
-    patience = setTimeout(() => showCard({
-      title: "Connected, but no picture has come back yet",
-      text: "The model may still be warming up. If this lasts, stop and read the server's log.",
-      progress: true,
-    }), FIRST_PICTURE_MS);
-  }));
+  opened.addEventListener(
+    "picture",
+    mine((stream) => {
+      viewer.showStream(stream);
+      viewer.onFirstPicture(mine(goLive));
+    }),
+  );
+  opened.addEventListener(
+    "connected",
+    mine(() => {
+      if (state() !== "connecting") return;
+      showCard({ title: "Connected", text: "Waiting for the first picture", progress: true });
+      clearTimeout(patience);
+      patience = setTimeout(
+        () =>
+          showCard({
+            title: "Connected, but no picture has come back yet",
+            text: "The model may still be warming up. If this lasts, stop and read the server's log.",
+            progress: true,
+          }),
+        FIRST_PICTURE_MS,
+      );
+    }),
+  );
   opened.addEventListener("message", mine(hear));
-  opened.addEventListener("stopped", mine((sentence) => fail({
-    sentence: api.asSentence(sentence) || "The server ended the session.",
-    hint: "Start again when you are ready.",
-  })));
-  opened.addEventListener("lost", mine(() => fail({
-    sentence: "The connection to the server was lost.",
-    hint: "Looking for the server…",
-  }, { action: "Reconnect", knock: true })));
+  opened.addEventListener(
+    "stopped",
+    mine((sentence) =>
+      fail({
+        sentence: api.asSentence(sentence) || "The server ended the session.",
+        hint: "Start again when you are ready.",
+      }),
+    ),
+  );
+  opened.addEventListener(
+    "lost",
+    mine(() =>
+      fail(
+        {
+          sentence: "The connection to the server was lost.",
+          hint: "Looking for the server…",
+        },
+        { action: "Reconnect", knock: true },
+      ),
+    ),
+  );
 }
 
 function goLive() {
@@ -143,29 +173,15 @@ function hear({ type, parameters: patch, detail, message, hint, error }) {
     if (typeof patch.paused === "boolean" && isOn()) setState(patch.paused ? "paused" : "live");
   } else if (type === "error" || type === "warning") {
     const text = [detail, message, error].find((part) => typeof part === "string");
-    say(api.asSentence(text ?? "The server refused the last change."), { hint: api.asSentence(hint), isError: type === "error" });
+    say(api.asSentence(text ?? "The server refused the last change."), {
+      hint: api.asSentence(hint),
+      isError: type === "error",
+    });
   }
 }
 
 function initialParameters(chosen) {
-  const { mode } = picker;
-  const edge = (from, to) => ({ from, from_port: "video", to_node: to, to_port: "video", kind: "stream" });
-  const hasInput = mode === "video";
-  const initial = {
-    input_mode: mode,
-    pipeline_ids: [chosen.id],
-    produces_video: true,
-    produces_audio: false,
-    ...parameters.initial(),
-    graph: {
-      nodes: [
-        ...(hasInput ? [{ id: "input", type: "source", source_mode: "video" }] : []),
-        { id: chosen.id, type: "pipeline", pipeline_id: chosen.id },
-        { id: "output", type: "sink" },
-      ],
-      edges: [...(hasInput ? [edge("input", chosen.id)] : []), edge(chosen.id, "output")],
-    },
-  };
+  const initial = { ...routing(chosen, picker.mode), ...parameters.initial() };
   return chosen.supports_prompts === false ? initial : { ...initial, ...prompts.initial() };
 }
 
@@ -203,7 +219,10 @@ function fail({ sentence, hint }, { action = "Try again", knock = false, error }
 function knockUntilBack(card) {
   stopKnocking();
   knocking = setInterval(async () => {
-    const answered = await api.health().then(() => true, (error) => !error.unreachable);
+    const answered = await api.health().then(
+      () => true,
+      (error) => !error.unreachable,
+    );
     if (!answered || !knocking) return;
     stopKnocking();
     if (models.length === 0) await begin();
@@ -227,13 +246,17 @@ async function askForToken() {
   const dialog = by("token");
   dialog.returnValue = "";
   dialog.showModal();
-  dialog.addEventListener("close", () => {
-    if (dialog.returnValue === "use" && by("token-value").value) {
-      api.setToken(by("token-value").value.trim());
-      by("token-value").value = "";
-      begin();
-    }
-  }, { once: true });
+  dialog.addEventListener(
+    "close",
+    () => {
+      if (dialog.returnValue === "use" && by("token-value").value) {
+        api.setToken(by("token-value").value.trim());
+        by("token-value").value = "";
+        begin();
+      }
+    },
+    { once: true },
+  );
 }
 
 function size() {
@@ -302,18 +325,20 @@ async function begin() {
   await applyAddress();
 }
 
-/** Presets in the address, for bookmarks and automation: `?source=test&model=…&prompt=…&size=256&fps=30&autostart=1`. */
+/** Presets in the address: `?source=test&model=…&prompt=…&size=256&fps=30&autostart=1`. */
 async function applyAddress() {
   const wanted = new URLSearchParams(location.search);
   const wantedModel = wanted.get("model");
   if (wantedModel && models.some(({ id }) => id === wantedModel)) {
     by("model").value = wantedModel;
     applyModel();
-  } else if (wantedModel) say(`The server has no model called ${wantedModel}.`, { hint: "Another one is chosen.", isError: true });
+  } else if (wantedModel)
+    say(`The server has no model called ${wantedModel}.`, { hint: "Another one is chosen.", isError: true });
   const wantedSource = wanted.get("source");
-  const hasSource = !ADDRESS_SOURCES.includes(wantedSource) || await picker.use(wantedSource);
+  const hasSource = !ADDRESS_SOURCES.includes(wantedSource) || (await picker.use(wantedSource));
   const wantedSize = wanted.get("size");
-  if (/^\d+(x\d+)?$/.test(wantedSize ?? "")) offerSizes(wantedSize.includes("x") ? wantedSize : `${wantedSize}x${wantedSize}`);
+  if (/^\d+(x\d+)?$/.test(wantedSize ?? ""))
+    offerSizes(wantedSize.includes("x") ? wantedSize : `${wantedSize}x${wantedSize}`);
   if (wanted.has("fps")) setRate(Number(wanted.get("fps")));
   if (wanted.has("prompt")) prompts.setText(wanted.get("prompt"));
   if (wanted.get("autostart") === "1" && hasSource) start();
@@ -360,8 +385,15 @@ addEventListener("pagehide", () => {
 addEventListener("unhandledrejection", ({ reason }) => {
   if (reason?.name !== "AbortError") sayError(reason);
 });
-bindKeys({ s: () => (isBusy() ? stop() : start()), p: togglePause, "/": () => prompts.focus(), v: () => viewer.swapView(),
-  f: () => viewer.toggleFullScreen(), c: () => viewer.saveStill(), r: () => viewer.toggleRecording() });
+bindKeys({
+  s: () => (isBusy() ? stop() : start()),
+  p: togglePause,
+  "/": () => prompts.focus(),
+  v: () => viewer.swapView(),
+  f: () => viewer.toggleFullScreen(),
+  c: () => viewer.saveStill(),
+  r: () => viewer.toggleRecording(),
+});
 
 api.takeTokenFromAddress();
 begin();

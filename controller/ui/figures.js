@@ -24,7 +24,9 @@ export class Figures {
 
   constructor(root, video, source) {
     for (const value of root.querySelectorAll("[data-figure]")) this.#shown[value.dataset.figure] = value;
-    this.#traces = Object.fromEntries([...root.querySelectorAll("canvas[data-trace]")].map((canvas) => [canvas.dataset.trace, new Trace(canvas)]));
+    this.#traces = Object.fromEntries(
+      [...root.querySelectorAll("canvas[data-trace]")].map((canvas) => [canvas.dataset.trace, new Trace(canvas)]),
+    );
     this.#video = video;
     this.#source = source;
   }
@@ -114,7 +116,13 @@ export class Figures {
 /** The few numbers we need out of the browser's report. */
 async function readStats(peer) {
   const found = {
-    framesDecoded: 0, framesDropped: 0, framesSent: 0, bytesReceived: 0, jitterDelay: 0, jitterEmitted: 0, roundTrip: null,
+    framesDecoded: 0,
+    framesDropped: 0,
+    framesSent: 0,
+    bytesReceived: 0,
+    jitterDelay: 0,
+    jitterEmitted: 0,
+    roundTrip: null,
   };
   const report = await peer.getStats().catch(() => []);
   report.forEach((entry) => {

@@ -28,11 +28,16 @@ export function explain(error) {
 export function say(sentence, { hint = "", isError = false } = {}) {
   if (isError) noteError(sentence);
   const dismiss = element("button", { type: "button", className: "icon-button", label: "Dismiss" }, icon("close"));
-  const item = element("div", { className: isError ? "message is-error" : "message", data: { testid: isError ? "error" : "message" } },
-    element("p", {}, ...spoken(sentence), hint ? element("span", { className: "hint" }, " ", ...spoken(hint)) : null), dismiss);
+  const item = element(
+    "div",
+    { className: isError ? "message is-error" : "message", data: { testid: isError ? "error" : "message" } },
+    element("p", {}, ...spoken(sentence), hint ? element("span", { className: "hint" }, " ", ...spoken(hint)) : null),
+    dismiss,
+  );
   dismiss.addEventListener("click", () => item.remove());
   // The same complaint twice is one complaint.
-  for (const other of [...list.children]) if (other.firstChild.textContent === item.firstChild.textContent) other.remove();
+  for (const other of [...list.children])
+    if (other.firstChild.textContent === item.firstChild.textContent) other.remove();
   list.append(item);
   while (list.children.length > MOST_MESSAGES) list.firstElementChild.remove();
   if (!isError) setTimeout(() => item.remove(), INFO_STAYS_MS);

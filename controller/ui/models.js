@@ -39,6 +39,27 @@ export async function ready(model, loadParams, { signal, tell }) {
   });
 }
 
+/** The part of the initial parameters that says where pictures come from and go: input, model, output. */
+export function routing(model, mode) {
+  const edge = (from, to) => ({ from, from_port: "video", to_node: to, to_port: "video", kind: "stream" });
+  const output = [
+    { id: model.id, type: "pipeline", pipeline_id: model.id },
+    { id: "output", type: "sink" },
+  ];
+  const input = { id: "input", type: "source", source_mode: "video" };
+  const hasInput = mode === "video";
+  return {
+    input_mode: mode,
+    pipeline_ids: [model.id],
+    produces_video: true,
+    produces_audio: false,
+    graph: {
+      nodes: hasInput ? [input, ...output] : output,
+      edges: hasInput ? [edge("input", model.id), edge(model.id, "output")] : [edge(model.id, "output")],
+    },
+  };
+}
+
 /** A server may say how far it is, as a fraction; most only name the stage. */
 const fraction = ({ progress }) => (typeof progress === "number" ? progress : true);
 
@@ -53,7 +74,11 @@ async function fetchFiles(model, { signal, tell }) {
     const { downloaded, progress } = await api.modelStatus(model.id, signal);
     if (downloaded) return true;
     if (progress?.error) {
-      throw new ServerError({ sentence: api.asSentence(progress.error), hint: "Check the server's network, then try again.", status: 200 });
+      throw new ServerError({
+        sentence: api.asSentence(progress.error),
+        hint: "Check the server's network, then try again.",
+        status: 200,
+      });
     }
     const percentage = progress?.percentage ?? 0;
     tell({ title, text: progress?.current_artifact ?? "", progress: percentage / 100 });
@@ -65,7 +90,11 @@ async function poll(signal, isDone) {
   const end = performance.now() + GIVE_UP_MS;
   while (!(await isDone())) {
     if (performance.now() > end) {
-      throw new ServerError({ sentence: "The model took longer than ten minutes.", hint: "Read the server's log, then try again.", status: 200 });
+      throw new ServerError({
+        sentence: "The model took longer than ten minutes.",
+        hint: "Read the server's log, then try again.",
+        status: 200,
+      });
     }
     await pause(POLL_MS, signal);
   }
@@ -74,9 +103,13 @@ async function poll(signal, isDone) {
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
   });
 }

@@ -30,7 +30,8 @@ export class Parameters extends EventTarget {
     this.#atLoad.replaceChildren();
     for (const field of this.#fields) {
       const before = kept.get(field.name);
-      const same = before && before.kind === field.kind && before.maximum === field.maximum && before.minimum === field.minimum;
+      const same =
+        before && before.kind === field.kind && before.maximum === field.maximum && before.minimum === field.minimum;
       this.#values.set(field.name, same ? this.#values.get(field.name) : field.initial);
       field.touched = Boolean(same);
       field.control = BUILDERS[field.kind](field, (value) => this.#set(field, value));
@@ -102,7 +103,14 @@ export class Parameters extends EventTarget {
   }
 }
 
-const BUILDERS = { range: buildRange, number: buildNumber, switch: buildSwitch, choice: buildChoice, numbers: buildNumbers, text: buildText };
+const BUILDERS = {
+  range: buildRange,
+  number: buildNumber,
+  switch: buildSwitch,
+  choice: buildChoice,
+  numbers: buildNumbers,
+  text: buildText,
+};
 
 const idOf = (field) => `parameter-${field.name}`;
 const testIdOf = (field) => ({ testid: idOf(field) });
@@ -112,7 +120,11 @@ function framed(field, control, ...aside) {
   const note = field.note ? element("p", { className: "note", id: `${idOf(field)}-note` }, field.note) : null;
   if (note) control.setAttribute("aria-describedby", note.id);
   const name = element("label", { className: "name", htmlFor: control.id }, field.label);
-  return { name, note, root: element("div", { className: `field field-${field.kind}` }, name, ...aside, control, note) };
+  return {
+    name,
+    note,
+    root: element("div", { className: `field field-${field.kind}` }, name, ...aside, control, note),
+  };
 }
 
 function buildRange(field, set) {
@@ -120,7 +132,13 @@ function buildRange(field, set) {
   const step = field.step ?? (field.integer ? 1 : span > 20 ? 0.1 : 0.01);
   const limits = { min: field.minimum, max: field.maximum, step };
   const slider = element("input", { type: "range", id: idOf(field), data: testIdOf(field), ...limits });
-  const number = element("input", { type: "number", className: "number", inputMode: "decimal", label: `${field.label}, exact value`, ...limits });
+  const number = element("input", {
+    type: "number",
+    className: "number",
+    inputMode: "decimal",
+    label: `${field.label}, exact value`,
+    ...limits,
+  });
   const show = (value) => {
     const known = value ?? field.minimum;
     slider.value = known;
@@ -138,14 +156,22 @@ function buildRange(field, set) {
     set(number.valueAsNumber);
   });
   number.addEventListener("blur", () => show(slider.valueAsNumber));
-  return { root: framed(field, slider, number).root, show };
+  const { root } = framed(field, slider);
+  slider.after(number);
+  return { root, show };
 }
 
 function buildNumber(field, set) {
   const isSeed = field.wireName === "seed";
   const number = element("input", {
-    type: "number", id: idOf(field), className: "number", data: testIdOf(field), inputMode: "numeric",
-    min: field.minimum, max: field.maximum, step: field.step ?? (field.integer ? 1 : "any"),
+    type: "number",
+    id: idOf(field),
+    className: "number",
+    data: testIdOf(field),
+    inputMode: "numeric",
+    min: field.minimum,
+    max: field.maximum,
+    step: field.step ?? (field.integer ? 1 : "any"),
   });
   number.addEventListener("change", () => {
     if (number.value !== "" && number.validity.valid) set(number.valueAsNumber);
@@ -153,7 +179,9 @@ function buildNumber(field, set) {
   const show = (value) => {
     number.value = value ?? "";
   };
-  const dice = isSeed ? element("button", { type: "button", className: "icon-button", label: "Another seed" }, icon("dice")) : null;
+  const dice = isSeed
+    ? element("button", { type: "button", className: "icon-button", label: "Another seed" }, icon("dice"))
+    : null;
   dice?.addEventListener("click", () => {
     const seed = Math.floor(Math.random() * 1_000_000);
     show(seed);
@@ -163,7 +191,13 @@ function buildNumber(field, set) {
 }
 
 function buildSwitch(field, set) {
-  const box = element("input", { type: "checkbox", role: "switch", id: idOf(field), className: "switch", data: testIdOf(field) });
+  const box = element("input", {
+    type: "checkbox",
+    role: "switch",
+    id: idOf(field),
+    className: "switch",
+    data: testIdOf(field),
+  });
   box.addEventListener("change", () => set(box.checked));
   return {
     root: framed(field, box).root,
@@ -174,7 +208,9 @@ function buildSwitch(field, set) {
 }
 
 function buildChoice(field, set) {
-  const options = field.choices.map((choice, index) => element("option", { value: String(index) }, choice === null ? "none" : String(choice)));
+  const options = field.choices.map((choice, index) =>
+    element("option", { value: String(index) }, choice === null ? "none" : String(choice)),
+  );
   const select = element("select", { id: idOf(field), data: testIdOf(field) }, ...options);
   select.addEventListener("change", () => set(field.choices[Number(select.value)]));
   return {
@@ -187,7 +223,13 @@ function buildChoice(field, set) {
 
 function buildNumbers(field, set) {
   const input = element("input", {
-    type: "text", id: idOf(field), data: testIdOf(field), inputMode: "text", autocomplete: "off", spellcheck: false, placeholder: "for example 700, 400",
+    type: "text",
+    id: idOf(field),
+    data: testIdOf(field),
+    inputMode: "text",
+    autocomplete: "off",
+    spellcheck: false,
+    placeholder: "for example 700, 400",
   });
   const problem = element("p", { className: "problem", id: `${idOf(field)}-problem` });
   problem.setAttribute("aria-live", "polite");

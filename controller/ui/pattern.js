@@ -1,16 +1,16 @@
-// The test pattern: balloons over a lake. It moves everywhere, has soft and hard edges, stripes, gradients and saturated
-// colours, so that every style has something to work on and every fault of the video path can be seen.
+// The test pattern: balloons over a lake. It moves everywhere, has soft and hard edges, stripes, gradients and
+// saturated colours: every style has something to work on, every fault of the video path can be seen.
 
 const HILLS = [
-  { base: 0.08, height: 0.20, pace: 0.010, wave: 2.1, near: "#4c6a9c", far: "#6f8dbb" },
+  { base: 0.08, height: 0.2, pace: 0.01, wave: 2.1, near: "#4c6a9c", far: "#6f8dbb" },
   { base: 0.22, height: 0.16, pace: 0.022, wave: 3.3, near: "#2f5d68", far: "#4c8284" },
   { base: 0.38, height: 0.11, pace: 0.045, wave: 4.6, near: "#1f4a3d", far: "#39705a" },
 ];
 
 const BALLOONS = [
-  { x: 0.52, y: -0.40, size: 0.11, pace: 0.23, sway: 0.16, colours: ["#f7f0dc", "#3c7fb1"] },
+  { x: 0.52, y: -0.4, size: 0.11, pace: 0.23, sway: 0.16, colours: ["#f7f0dc", "#3c7fb1"] },
   { x: -0.62, y: -0.22, size: 0.17, pace: 0.31, sway: 0.12, colours: ["#f3c14b", "#7b3f8c"] },
-  { x: 0.02, y: -0.10, size: 0.36, pace: 0.19, sway: 0.20, colours: ["#e4503e", "#f9e9c8"] },
+  { x: 0.02, y: -0.1, size: 0.36, pace: 0.19, sway: 0.2, colours: ["#e4503e", "#f9e9c8"] },
 ];
 
 const LAKE_TOP = 0.52;
@@ -43,7 +43,7 @@ function paintSky(context, halfWidth, halfHeight, seconds) {
 
 function paintSun(context, seconds) {
   const x = 0.62 * Math.sin(seconds * 0.16);
-  const y = -0.12 - 0.10 * Math.cos(seconds * 0.16);
+  const y = -0.12 - 0.1 * Math.cos(seconds * 0.16);
   const glow = context.createRadialGradient(x, y, 0.05, x, y, 0.62);
   glow.addColorStop(0, "rgb(255 250 225 / 0.95)");
   glow.addColorStop(0.25, "rgb(255 226 150 / 0.55)");
@@ -81,8 +81,8 @@ function paintLake(context, halfWidth, halfHeight, seconds) {
   for (let row = 0; row < 9; row += 1) {
     const y = LAKE_TOP + 0.03 + row * 0.05;
     const drift = Math.sin(seconds * (0.5 + row * 0.07) + row * 1.9);
-    const length = 0.10 + 0.035 * row;
-    context.fillRect(0.5 * drift - length / 2 + 0.25 * Math.sin(row * 5), y, length, 0.010 + row * 0.0012);
+    const length = 0.1 + 0.035 * row;
+    context.fillRect(0.5 * drift - length / 2 + 0.25 * Math.sin(row * 5), y, length, 0.01 + row * 0.0012);
   }
 }
 

@@ -4,11 +4,25 @@
 // suggestions act at once, because a slider or a chip is always a finished thought.
 
 import { element, icon } from "./element.js";
+import { saidIn, suggestionsOf, withSuggestion } from "./suggestions.js";
 
 const MOST_PROMPTS = 6;
 
 /** Colours that are shown rather than named; the paint itself is in controls.css. */
-const PAINTS = new Set(["red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "warm", "cold", "pastel", "vivid"]);
+const PAINTS = new Set([
+  "red",
+  "orange",
+  "yellow",
+  "green",
+  "teal",
+  "blue",
+  "purple",
+  "pink",
+  "warm",
+  "cold",
+  "pastel",
+  "vivid",
+]);
 /** From this many on, a group of suggestions gets a box of its own that scrolls. */
 const MANY = 16;
 
@@ -45,7 +59,8 @@ export class Prompts extends EventTarget {
   setModel(model) {
     const takesPrompts = model?.supports_prompts !== false;
     this.#root.classList.toggle("is-off", !takesPrompts);
-    for (const control of this.#root.querySelectorAll("textarea, input, select, button")) control.disabled = !takesPrompts;
+    for (const control of this.#root.querySelectorAll("textarea, input, select, button"))
+      control.disabled = !takesPrompts;
     this.#root.querySelector("#prompt-note").hidden = takesPrompts;
     this.#temporalMethod = model?.default_temporal_interpolation_method ?? "linear";
     this.#blend.value = model?.default_spatial_interpolation_method ?? "linear";
@@ -91,9 +106,17 @@ export class Prompts extends EventTarget {
     const steps = Number(this.#transition.value);
     if (this.#applied) this.#applied = prompts;
     this.#markPending();
-    this.#tell(steps > 0
-      ? { transition: { target_prompts: prompts, num_steps: steps, temporal_interpolation_method: this.#temporalMethod } }
-      : { prompts, prompt_interpolation_method: this.#blend.value });
+    this.#tell(
+      steps > 0
+        ? {
+            transition: {
+              target_prompts: prompts,
+              num_steps: steps,
+              temporal_interpolation_method: this.#temporalMethod,
+            },
+          }
+        : { prompts, prompt_interpolation_method: this.#blend.value },
+    );
   }
 
   /** Shows prompts that came from elsewhere (REST, another controller). */
@@ -111,7 +134,10 @@ export class Prompts extends EventTarget {
   /** The prompts as they stand; with nothing written, one empty prompt, which is a prompt too. */
   #written() {
     const written = this.#rows
-      .map(({ text, weight }) => ({ text: text.value.trim(), weight: this.#rows.length > 1 ? Number(weight.value) : 1 }))
+      .map(({ text, weight }) => ({
+        text: text.value.trim(),
+        weight: this.#rows.length > 1 ? Number(weight.value) : 1,
+      }))
       .filter(({ text }) => text);
     return written.length > 0 ? written : [{ text: "", weight: 1 }];
   }
@@ -120,17 +146,37 @@ export class Prompts extends EventTarget {
     const number = this.#rows.length + 1;
     const text = element("textarea", {
       id: number === 1 ? "prompt" : `prompt-${number}`,
-      rows: 1, value, spellcheck: false, autocapitalize: "off", placeholder: "What should the picture become?",
+      rows: 1,
+      value,
+      spellcheck: false,
+      autocapitalize: "off",
+      placeholder: "What should the picture become?",
       data: { testid: number === 1 ? "prompt" : `prompt-${number}` },
       label: `Prompt ${number}`,
     });
     text.setAttribute("enterkeyhint", "done");
-    const weight = element("input", { type: "range", min: 0, max: 1, step: 0.01, value: heaviness, label: `Weight of prompt ${number}` });
+    const weight = element("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 0.01,
+      value: heaviness,
+      label: `Weight of prompt ${number}`,
+    });
     const shown = element("output", { className: "prompt-weight-value" });
-    const remove = element("button", { type: "button", className: "icon-button", label: `Remove prompt ${number}` }, icon("close"));
+    const remove = element(
+      "button",
+      { type: "button", className: "icon-button", label: `Remove prompt ${number}` },
+      icon("close"),
+    );
     const row = { text, weight, shown, item: null };
-    row.item = element("li", { className: "prompt-row" },
-      text, element("span", { className: "prompt-weight" }, weight, shown), remove);
+    row.item = element(
+      "li",
+      { className: "prompt-row" },
+      text,
+      element("span", { className: "prompt-weight" }, weight, shown),
+      remove,
+    );
 
     text.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -200,7 +246,11 @@ export class Prompts extends EventTarget {
     const groups = this.#suggestions;
     this.#chips.hidden = !groups;
     if (!groups) return;
-    const rows = [["Style", groups.styles, "styles"], ["Colour", groups.colours, "colours"], ["Light", groups.lights, "lights"]];
+    const rows = [
+      ["Style", groups.styles, "styles"],
+      ["Colour", groups.colours, "colours"],
+      ["Light", groups.lights, "lights"],
+    ];
     for (const [title, entries, group] of rows) {
       if (entries.length === 0) continue;
       const chips = entries.map((entry) => {
@@ -237,72 +287,41 @@ export class Prompts extends EventTarget {
   }
 }
 
-/**
- * Puts a suggestion into a prompt, in the place of another one of its group: a style at the front, a quality at the end.
- * Choosing what is already there takes it out again.
- */
-export function withSuggestion(text, entry, group, front) {
-  const wasThere = saidIn(text, entry);
-  let rest = text;
-  for (const other of group) {
-    const phrase = saidIn(rest, other);
-    if (phrase) rest = without(rest, phrase);
-  }
-  if (wasThere) return rest;
-  const parts = front ? [entry.prompts[0], rest] : [rest, entry.prompts[0]];
-  return parts.filter(Boolean).join(", ");
-}
-
-/** The phrase of this suggestion that stands in the prompt between commas, the longest one first. */
-function saidIn(text, { prompts }) {
-  const padded = `,${text.toLowerCase().replace(/\s*,\s*/g, ",").trim()},`;
-  return [...prompts].sort((a, b) => b.length - a.length)
-    .find((phrase) => padded.includes(`,${phrase.toLowerCase().replace(/\s*,\s*/g, ",")},`));
-}
-
-function without(text, phrase) {
-  const words = text.split(",").map((part) => part.trim());
-  const gone = phrase.split(",").map((part) => part.trim().toLowerCase());
-  const at = words.findIndex((_, i) => gone.every((part, j) => words[i + j]?.toLowerCase() === part));
-  if (at >= 0) words.splice(at, gone.length);
-  return words.filter(Boolean).join(", ");
-}
-
-/** The schema's suggestions in one form: every entry `{id, label, prompts}`; colours and lights may be plain words. */
-export function suggestionsOf(given) {
-  if (!given) return null;
-  const entries = (list) => (Array.isArray(list) ? list : []).map((entry) => {
-    if (typeof entry === "string") return { id: slug(entry), label: entry, prompts: [entry] };
-    const prompts = [entry.prompts ?? entry.prompt ?? entry.label].flat().filter(Boolean);
-    return { id: entry.id ?? slug(entry.label ?? prompts[0]), label: entry.label ?? prompts[0], hint: entry.hint, prompts };
-  }).filter(({ prompts }) => prompts.length > 0);
-  const groups = { styles: entries(given.styles), colours: entries(given.colours ?? given.colors), lights: entries(given.lights) };
-  return Object.values(groups).some((list) => list.length > 0) ? groups : null;
-}
-
 const chip = ({ id, label, hint }) =>
   element("button", { type: "button", className: "chip", title: hint, data: { testid: `chip-${id}` } }, label);
 
 const swatch = ({ id, label }) =>
-  element("button", { type: "button", className: "chip swatch", title: label, label, data: { testid: `chip-${id}`, paint: id } });
+  element("button", {
+    type: "button",
+    className: "chip swatch",
+    title: label,
+    label,
+    data: { testid: `chip-${id}`, paint: id },
+  });
 
 /** One stop for the Tab key however many chips there are; arrows, Home and End go from chip to chip. */
 function moveWithArrows(list, chips) {
-  const reach = (next) => chips.forEach((one) => {
-    one.tabIndex = one === next ? 0 : -1;
-  });
+  const reach = (next) =>
+    chips.forEach((one) => {
+      one.tabIndex = one === next ? 0 : -1;
+    });
   reach(chips[0]);
   list.addEventListener("focusin", ({ target }) => reach(target));
   list.addEventListener("keydown", (event) => {
     const at = chips.indexOf(event.target);
-    const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: chips.length - 1 }[event.key];
+    const to = {
+      ArrowRight: at + 1,
+      ArrowDown: at + 1,
+      ArrowLeft: at - 1,
+      ArrowUp: at - 1,
+      Home: 0,
+      End: chips.length - 1,
+    }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     chips.at(to % chips.length).focus();
   });
 }
-
-const slug = (text) => String(text).toLowerCase().replace(/[^a-z0-9]+/g, "-");
 
 /** Grows the field with its text instead of hiding lines. */
 function fit(textarea) {

@@ -10,7 +10,10 @@ const NOT_DRAWN = new Set(["height", "width", "prompts", "input_size", "ctrl_inp
 /** Fields worth a control when a schema marks none with `ui`. */
 const DRAWN_UNMARKED = new Set(["denoising_steps", "noise_scale", "noise_controller", "base_seed", "manage_cache"]);
 
-const WELL_KNOWN_LABELS = new Map([["base_seed", "Seed"], ["denoising_steps", "Denoising steps"]]);
+const WELL_KNOWN_LABELS = new Map([
+  ["base_seed", "Seed"],
+  ["denoising_steps", "Denoising steps"],
+]);
 
 /** All controls of a model for one input mode (`text` or `video`), in order. */
 export function fieldsOf(model, mode) {
@@ -65,7 +68,12 @@ function shapeOf(property, root) {
 }
 
 function resolve(reference, root) {
-  return reference.replace(/^#\//, "").split("/").reduce((at, part) => at?.[part], root) ?? {};
+  return (
+    reference
+      .replace(/^#\//, "")
+      .split("/")
+      .reduce((at, part) => at?.[part], root) ?? {}
+  );
 }
 
 function kindOf(shape) {
@@ -113,7 +121,8 @@ export function readSteps(text, { minimum = 1, maximum = 1000, falling = true } 
   const words = text.split(/[\s,;]+/).filter(Boolean);
   if (words.length === 0) return { problem: "Write at least one number." };
   const values = words.map(Number);
-  if (values.some((value) => !Number.isInteger(value))) return { problem: "Use whole numbers with commas between them." };
+  if (values.some((value) => !Number.isInteger(value)))
+    return { problem: "Use whole numbers with commas between them." };
   if (values.some((value) => value < minimum || value > maximum)) {
     return { problem: `Each number must lie between ${minimum} and ${maximum}.` };
   }

@@ -10,14 +10,16 @@ const NAMES = { camera: "Camera", screen: "Screen", file: "File", test: "Test pa
 /** Event: `change` when another source is in use. */
 export class SourcePicker extends EventTarget {
   #source;
-  #radios = [...document.querySelectorAll("input[name=source]")];
+  // Buttons, not radio buttons: passing over a radio with the arrow keys chooses it, and here that would ask for the
+  // camera and then the screen on the way from the first to the last.
+  #buttons = [...document.querySelectorAll("[data-source]")];
   #modes = ["video", "text"];
   #liveMode = null;
 
   constructor(source) {
     super();
     this.#source = source;
-    for (const radio of this.#radios) radio.addEventListener("change", () => this.#choose(radio.value));
+    for (const button of this.#buttons) button.addEventListener("click", () => this.#choose(button.dataset.source));
     by("camera").addEventListener("change", () => this.use("camera", { deviceId: by("camera").value }));
     by("mirror").addEventListener("change", () => this.#mirror());
     by("file").addEventListener("change", () => this.#chooseFile(by("file").files[0]));
@@ -62,17 +64,15 @@ export class SourcePicker extends EventTarget {
   }
 
   #choose(kind) {
-    if (kind !== "file") this.use(kind, { deviceId: by("camera").value || undefined });
-    else if (by("file").files[0]) this.#chooseFile(by("file").files[0]);
-    else {
-      this.#showFields("file");
-      by("file").click();
-    }
+    if (kind === "file") by("file").click();
+    else this.use(kind, { deviceId: by("camera").value || undefined });
   }
 
-  #chooseFile(file) {
-    if (file) this.use("file", { file });
-    else this.#mark();
+  async #chooseFile(file) {
+    if (file) await this.use("file", { file });
+    by("file-name").textContent = this.#source.kind === "file" ? this.#source.title : "";
+    // Emptied, so that the same file can be chosen again after it was changed or refused.
+    by("file").value = "";
   }
 
   #acceptDrops(tile) {
@@ -111,12 +111,12 @@ export class SourcePicker extends EventTarget {
 
   #mark() {
     const { kind } = this.#source;
-    for (const radio of this.#radios) {
-      const mode = radio.value === "none" ? "text" : "video";
-      const obstacle = this.#obstacle(radio.value, mode);
-      radio.checked = radio.value === kind;
-      radio.disabled = obstacle !== "";
-      radio.closest("label").title = obstacle;
+    for (const button of this.#buttons) {
+      const itsKind = button.dataset.source;
+      const obstacle = this.#obstacle(itsKind, itsKind === "none" ? "text" : "video");
+      button.setAttribute("aria-pressed", String(itsKind === kind));
+      button.disabled = obstacle !== "";
+      button.title = obstacle;
     }
     this.#showFields(kind);
     by("source-note").textContent = kind === "none" ? "The picture comes from the prompt alone." : "";
@@ -127,15 +127,17 @@ export class SourcePicker extends EventTarget {
 
   /** Why a source cannot be chosen; empty when it can. */
   #obstacle(kind, mode) {
-    if (!this.#modes.includes(mode)) return mode === "text" ? "This model needs an input picture." : "This model takes no input picture.";
+    if (!this.#modes.includes(mode))
+      return mode === "text" ? "This model needs an input picture." : "This model takes no input picture.";
     if (this.#liveMode !== null && this.#liveMode !== mode) return "Stop first: this needs a new session.";
-    if (kind === "screen" && window.isSecureContext && !canShareScreen()) return "This browser cannot share its screen.";
+    if (kind === "screen" && window.isSecureContext && !canShareScreen())
+      return "This browser cannot share its screen.";
     return "";
   }
 
   #showFields(kind) {
     by("camera-field").hidden = kind !== "camera";
     by("mirror-field").hidden = kind !== "camera";
-    by("file-field").hidden = kind !== "file";
+    by("file-name").hidden = kind !== "file";
   }
 }

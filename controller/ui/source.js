@@ -24,10 +24,8 @@ export class Source extends EventTarget {
   resting = false;
   #canvas;
   #context;
-  #video = document.createElement("video");
-  #still = null;
-  #stream = null;
-  #address = null;
+  /** What `open` gave: `{ video, stream, still, address, title }`, each only where the kind has one. */
+  #opened = {};
   #rate = 30;
   #due = 0;
   #attempt = 0;
@@ -37,9 +35,6 @@ export class Source extends EventTarget {
     super();
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d", { alpha: false });
-    this.#video.muted = true;
-    this.#video.playsInline = true;
-    this.#video.loop = true;
     requestAnimationFrame((now) => this.#tick(now));
   }
 
@@ -74,63 +69,38 @@ export class Source extends EventTarget {
     this.#output = null;
   }
 
-  /** Switches to `kind`: `test`, `camera` (deviceId), `screen`, `file` (file) or `none`. */
-  async use(kind, { deviceId, file } = {}) {
+  /**
+   * Switches to `kind`: `test`, `camera` (deviceId), `screen`, `file` (file) or `none`. The former source goes on until
+   * the new one plays, and stays when it does not.
+   */
+  async use(kind, options = {}) {
     const attempt = (this.#attempt += 1);
-    const opened = await open(kind, { deviceId, file });
+    const opened = await open(kind, options);
     if (attempt !== this.#attempt) {
       // A newer choice was made while the browser was asking; this answer comes too late.
-      opened.stream?.getTracks().forEach((track) => track.stop());
+      letGo(opened);
       return;
     }
-    this.#letGo();
+    letGo(this.#opened);
+    this.#opened = opened;
     this.kind = kind;
-    this.#stream = opened.stream ?? null;
-    this.#still = opened.still ?? null;
-    if (opened.stream) {
-      this.#video.srcObject = opened.stream;
-      opened.stream.getVideoTracks()[0].onended = () => this.#ended();
-    } else if (opened.address) {
-      this.#address = opened.address;
-      this.#video.src = opened.address;
-    }
-    if (opened.stream || opened.address) await this.#play(file);
+    const track = opened.stream?.getVideoTracks()[0];
+    if (track) track.onended = () => this.#ended();
   }
 
   /** The device in use, to keep the list and the picture in agreement. */
   get deviceId() {
-    return this.#stream?.getVideoTracks()[0]?.getSettings().deviceId;
+    return this.#opened.stream?.getVideoTracks()[0]?.getSettings().deviceId;
   }
 
-  async #play(file) {
-    try {
-      await this.#video.play();
-    } catch (cause) {
-      if (cause.name === "AbortError") return; // Replaced by a newer choice.
-      throw new SourceError(
-        file ? `This browser cannot play ${file.name}.` : "The picture of this source cannot be played.",
-        file ? "Try an MP4 (H.264) or WebM file." : "Choose the source again.",
-      );
-    }
+  /** The name of the file in use. */
+  get title() {
+    return this.#opened.title ?? "";
   }
 
   #ended() {
     const sentence = this.kind === "screen" ? "Screen sharing has ended." : "The camera has stopped.";
     this.dispatchEvent(new CustomEvent("ended", { detail: sentence }));
-  }
-
-  #letGo() {
-    this.#stream?.getTracks().forEach((track) => {
-      track.onended = null;
-      track.stop();
-    });
-    this.#still?.close();
-    this.#video.srcObject = null;
-    this.#video.removeAttribute("src");
-    if (this.#address) URL.revokeObjectURL(this.#address);
-    this.#address = null;
-    this.#still = null;
-    this.#stream = null;
   }
 
   #tick(now) {
@@ -146,21 +116,16 @@ export class Source extends EventTarget {
     const { width, height } = this.#canvas;
     const context = this.#context;
     if (this.kind === "test") paintPattern(context, width, height, this.resting ? 0 : now / 1000);
-    else if (this.#still) cover(context, this.#still, this.#still.width, this.#still.height, width, height);
-    else this.#paintVideo(context, width, height);
+    else this.#paintOpened(context, width, height);
     if (this.stamped) paintStamp(context, width, height, performance.now());
   }
 
-  #paintVideo(context, width, height) {
-    const { videoWidth, videoHeight } = this.#video;
-    if (!videoWidth) {
-      context.fillStyle = "#000";
-      context.fillRect(0, 0, width, height);
-      return;
-    }
+  #paintOpened(context, width, height) {
+    const { still, video } = this.#opened;
     context.save();
     if (this.kind === "camera" && this.mirrored) context.setTransform(-1, 0, 0, 1, width, 0);
-    cover(context, this.#video, videoWidth, videoHeight, width, height);
+    if (still) cover(context, still, still.width, still.height, width, height);
+    else if (video?.videoWidth) cover(context, video, video.videoWidth, video.videoHeight, width, height);
     context.restore();
   }
 }
@@ -192,11 +157,13 @@ async function openCamera(deviceId) {
   requireMedia("camera");
   const video = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
   if (deviceId) video.deviceId = { exact: deviceId };
+  let stream;
   try {
-    return { stream: await navigator.mediaDevices.getUserMedia({ video, audio: false }) };
+    stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
   } catch (cause) {
     throw cameraError(cause);
   }
+  return playing({ stream });
 }
 
 function cameraError({ name, message }) {
@@ -209,7 +176,10 @@ function cameraError({ name, message }) {
       );
     case "NotFoundError":
     case "OverconstrainedError":
-      return new SourceError("No camera was found.", "Plug one in and choose the camera again, or use the test pattern.");
+      return new SourceError(
+        "No camera was found.",
+        "Plug one in and choose the camera again, or use the test pattern.",
+      );
     case "NotReadableError":
     case "AbortError":
       return new SourceError(
@@ -226,22 +196,51 @@ async function openScreen() {
   if (!canShareScreen()) {
     throw new SourceError("This browser cannot share its screen.", "Use a desktop browser, or choose another source.");
   }
+  let stream;
   try {
-    return { stream: await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 30 }, audio: false }) };
+    stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 30 }, audio: false });
   } catch (cause) {
     throw cause.name === "NotAllowedError"
       ? new SourceError("Screen sharing was not allowed.", "Choose the screen again and pick a window to share.")
       : new SourceError(`The screen could not be shared (${cause.message}).`, "Choose another source.");
   }
+  return playing({ stream });
 }
 
 async function openFile(file) {
-  if (!file.type.startsWith("image/")) return { address: URL.createObjectURL(file) };
+  if (!file.type.startsWith("image/")) return playing({ address: URL.createObjectURL(file), title: file.name });
   try {
-    return { still: await createImageBitmap(file) };
+    return { still: await createImageBitmap(file), title: file.name };
   } catch {
     throw new SourceError(`This browser cannot show ${file.name}.`, "Try a PNG or JPEG picture.");
   }
+}
+
+/** Adds a video element that already plays; what cannot play is given back before the complaint. */
+async function playing(opened) {
+  const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true, loop: true });
+  if (opened.stream) video.srcObject = opened.stream;
+  else video.src = opened.address;
+  try {
+    await video.play();
+  } catch {
+    letGo({ ...opened, video });
+    throw opened.title
+      ? new SourceError(`This browser cannot play ${opened.title}.`, "Try an MP4 (H.264) or WebM file.")
+      : new SourceError("The picture of this source cannot be played.", "Choose the source again.");
+  }
+  return { ...opened, video };
+}
+
+function letGo({ stream, still, video, address }) {
+  for (const track of stream?.getTracks() ?? []) {
+    track.onended = null;
+    track.stop();
+  }
+  still?.close();
+  video?.pause();
+  video?.removeAttribute("src");
+  if (address) URL.revokeObjectURL(address);
 }
 
 /** Browsers hide the camera and the screen from pages that came over plain HTTP from another machine. */
@@ -260,7 +259,13 @@ function cover(context, picture, fromWidth, fromHeight, width, height) {
   const cutHeight = height / scale;
   context.drawImage(
     picture,
-    (fromWidth - cutWidth) / 2, (fromHeight - cutHeight) / 2, cutWidth, cutHeight,
-    0, 0, width, height,
+    (fromWidth - cutWidth) / 2,
+    (fromHeight - cutHeight) / 2,
+    cutWidth,
+    cutHeight,
+    0,
+    0,
+    width,
+    height,
   );
 }

@@ -80,7 +80,10 @@ export class Viewer {
 
   toggleFullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
-    else if (by("output-tile").requestFullscreen) by("output-tile").requestFullscreen().catch(() => {});
+    else if (by("output-tile").requestFullscreen)
+      by("output-tile")
+        .requestFullscreen()
+        .catch(() => {});
     // Phones of one maker only let the video itself fill the screen.
     else this.#video.webkitEnterFullscreen?.();
   }

@@ -1,1 +1,41 @@
-//! Diffusion of live frames on ONNX graphs.
+//! Diffusion of live frames on ONNX graphs: StreamDiffusion's algorithm, without GStreamer.
+//!
+//! ```text
+//!  Folder ──► Model (graphs, tokenizer, schedule; shared)
+//!                │
+//!  Patch ──► Parameters ──► Engine (one stream of frames)
+//!                              │
+//!  frame ─► −1…1 ─► latent ─► rows in flight ─► clean latent ─► −1…1 ─► picture
+//!          frame.rs  encoder   stream.rs, unet                 decoder  frame.rs
+//! ```
+//!
+//! Open a [`Folder`], load ONNX Runtime with [`OrtBackend::load`], load the [`Model`], make an
+//! [`Engine`] for a picture size; then for every frame [`Engine::process`], and when that says
+//! [`Outcome::Picture`], [`Engine::write_picture`]. Parameters change by [`Engine::apply`].
+//!
+//! There is no clock and no environment here, except in `backend/ort`, which also holds the only
+//! unsafe code: it talks to a library that is loaded at run time.
+
+#![warn(missing_docs, clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
+mod backend;
+mod engine;
+mod error;
+mod folder;
+mod frame;
+mod model;
+mod noise;
+mod parameters;
+mod prompt;
+mod schedule;
+mod stream;
+mod tokenizer;
+
+pub use backend::ort::OrtBackend;
+pub use backend::{Device, Provider};
+pub use engine::{Batching, Engine, Outcome};
+pub use error::EngineError;
+pub use folder::Folder;
+pub use frame::{FrameView, FrameViewMut, Layout};
+pub use model::{Facts, Family, Model};
+pub use parameters::{InputMode, Interpolation, Parameters, Patch, Transition, WeightedPrompt};

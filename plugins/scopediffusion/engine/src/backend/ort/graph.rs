@@ -1,0 +1,156 @@
+//! One ONNX file, open: the [`Graph`] contract on an ONNX Runtime session.
+
+use std::borrow::Cow;
+
+use ::ort::session::{Session, SessionInputValue};
+use ::ort::value::{Outlet, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
+use half::f16;
+
+use super::super::{Element, Feed, Graph, Port, Tensor, Values};
+use crate::error::EngineError;
+
+#[derive(Debug)]
+pub(super) struct OrtGraph {
+    role: &'static str,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    session: Session,
+}
+
+impl OrtGraph {
+    pub(super) fn new(role: &'static str, session: Session) -> Self {
+        let inputs = session.inputs().iter().map(port).collect();
+        let outputs = session.outputs().iter().map(port).collect();
+        Self {
+            role,
+            inputs,
+            outputs,
+            session,
+        }
+    }
+}
+
+impl Graph for OrtGraph {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn run(
+        &mut self,
+        feeds: &[Feed<'_>],
+        wanted: &mut [(&str, &mut Tensor)],
+    ) -> Result<(), EngineError> {
+        let role = self.role;
+        let failed = |reason: String| EngineError::InferenceFailed {
+            graph: role.into(),
+            reason,
+        };
+        let mut values: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
+            Vec::with_capacity(feeds.len());
+        for feed in feeds {
+            let element = self.inputs.iter().find(|port| port.name == feed.name);
+            let element = element.map_or(Element::Other, |port| port.element);
+            let value = value(feed, element).map_err(|error| failed(error.message().into()))?;
+            values.push((feed.name.into(), value));
+        }
+        let outputs = self
+            .session
+            .run(values)
+            .map_err(|error| failed(error.message().into()))?;
+        for (name, tensor) in wanted {
+            let output = outputs
+                .get(*name)
+                .ok_or_else(|| failed(format!("it has no `{name}`")))?;
+            tensor.values.clear();
+            let shape = if let Ok((shape, data)) = output.try_extract_tensor::<f32>() {
+                tensor.values.extend_from_slice(data);
+                shape
+            } else {
+                let (shape, data) = output
+                    .try_extract_tensor::<f16>()
+                    .map_err(|error| failed(format!("output `{name}`: {}", error.message())))?;
+                tensor.values.extend(data.iter().map(|half| half.to_f32()));
+                shape
+            };
+            tensor.shape.clear();
+            tensor
+                .shape
+                .extend(shape.iter().map(|side| usize::try_from(*side).unwrap_or(0)));
+        }
+        Ok(())
+    }
+}
+
+/// Wraps the numbers where the file wants them as they are, casts a copy where it does not.
+fn value<'v>(feed: &Feed<'v>, wanted: Element) -> ::ort::Result<SessionInputValue<'v>> {
+    Ok(match (feed.values, wanted) {
+        (Values::Real(real), Element::F32) => {
+            TensorRef::from_array_view((feed.shape, real))?.into()
+        }
+        (Values::Whole(whole), Element::I64) => {
+            TensorRef::from_array_view((feed.shape, whole))?.into()
+        }
+        (Values::Real(real), Element::F16) => {
+            owned(feed.shape, real.iter().map(|v| f16::from_f32(*v)).collect())?
+        }
+        (Values::Real(real), Element::I64) => {
+            owned(feed.shape, real.iter().map(|v| *v as i64).collect())?
+        }
+        (Values::Real(real), Element::I32) => {
+            owned(feed.shape, real.iter().map(|v| *v as i32).collect())?
+        }
+        (Values::Whole(whole), Element::I32) => {
+            let cast = |v: &i64| i32::try_from(*v).unwrap_or(i32::MAX);
+            owned(feed.shape, whole.iter().map(cast).collect())?
+        }
+        (Values::Whole(whole), Element::F32 | Element::F16) => {
+            owned(feed.shape, whole.iter().map(|v| *v as f32).collect())?
+        }
+        // Refused when the model was opened; the runtime would say the same with other words.
+        (Values::Real(real), Element::Other) => {
+            TensorRef::from_array_view((feed.shape, real))?.into()
+        }
+        (Values::Whole(whole), Element::Other) => {
+            TensorRef::from_array_view((feed.shape, whole))?.into()
+        }
+    })
+}
+
+fn owned<T: ::ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
+    shape: &[usize],
+    values: Vec<T>,
+) -> ::ort::Result<SessionInputValue<'static>> {
+    Ok(OrtTensor::from_array((shape, values))?.into())
+}
+
+fn port(outlet: &Outlet) -> Port {
+    let (element, shape) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => (
+            element(*ty),
+            shape
+                .iter()
+                .map(|side| usize::try_from(*side).ok())
+                .collect(),
+        ),
+        _ => (Element::Other, Vec::new()),
+    };
+    Port {
+        name: outlet.name().to_string(),
+        element,
+        shape,
+    }
+}
+
+fn element(ty: TensorElementType) -> Element {
+    match ty {
+        TensorElementType::Float32 => Element::F32,
+        TensorElementType::Float16 => Element::F16,
+        TensorElementType::Int32 => Element::I32,
+        TensorElementType::Int64 => Element::I64,
+        _ => Element::Other,
+    }
+}

@@ -1,0 +1,338 @@
+//! What a diffusers ONNX folder holds, discovered from its files, without any runtime.
+//!
+//! Nothing but the roles is fixed: `text_encoder/`, `unet/`, `vae_encoder/` and `vae_decoder/`
+//! hold one graph each, `tokenizer/` and `scheduler/` hold texts. `model_index.json` names classes
+//! that every exporter spells differently, so the files decide, not it.
+//!
+//! Graphs in a directory are opened by path, because their weights may lie in files beside them;
+//! an embedded folder is a table of contents in the program itself.
+
+mod config;
+mod proof;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::config::{AutoencoderConfig, IndexConfig, UnetConfig};
+use crate::error::EngineError;
+use crate::schedule::{Schedule, SchedulerConfig};
+use crate::tokenizer::{Tokenizer, TokenizerFiles};
+
+/// Longest text file (vocabulary, config) that is read, bytes.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// A model folder whose files have been looked through and found complete.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    name: String,
+    root: Root,
+    pub(crate) text_encoder: Part,
+    pub(crate) unet: Part,
+    pub(crate) vae_encoder: Part,
+    pub(crate) vae_decoder: Part,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) schedule: Arc<Schedule>,
+    pub(crate) trailing: bool,
+    pub(crate) index: IndexConfig,
+    pub(crate) unet_config: UnetConfig,
+    pub(crate) autoencoder: AutoencoderConfig,
+    pub(crate) has_second_text_encoder: bool,
+}
+
+/// One graph of the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    role: &'static str,
+    path: PathBuf,
+    bytes: Option<&'static [u8]>,
+}
+
+impl Part {
+    /// The directory that it lies in, which is what it does: `unet`, `vae_decoder` and so on.
+    pub(crate) fn role(&self) -> &'static str {
+        self.role
+    }
+
+    /// Where the file lies; for an embedded one, a name to show.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file itself, if it is part of the program.
+    pub(crate) fn bytes(&self) -> Option<&'static [u8]> {
+        self.bytes
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Root {
+    Directory(PathBuf),
+    Embedded {
+        name: &'static str,
+        files: &'static [(&'static str, &'static [u8])],
+    },
+}
+
+impl Folder {
+    /// Looks through a directory.
+    ///
+    /// # Errors
+    ///
+    /// The first file that is missing, damaged (cut short, a git-lfs pointer, a web page, not
+    /// ONNX), or that describes a kind of model the engine cannot run.
+    pub fn open(dir: &Path) -> Result<Self, EngineError> {
+        if !dir.is_dir() {
+            return Err(EngineError::ModelFolderMissing {
+                path: dir.to_path_buf(),
+            });
+        }
+        Self::discover(name_of(dir), Root::Directory(dir.to_path_buf()))
+    }
+
+    /// Looks through a folder that is part of the program.
+    ///
+    /// - `name`: what to call the model.
+    /// - `files`: path below the folder (`unet/model.onnx`) and content of every file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Folder::open`].
+    pub fn embedded(
+        name: &'static str,
+        files: &'static [(&'static str, &'static [u8])],
+    ) -> Result<Self, EngineError> {
+        Self::discover(name.into(), Root::Embedded { name, files })
+    }
+
+    /// What the model is called: the name of its directory, or of the one around it if that is
+    /// just `model` or `onnx`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn discover(name: String, root: Root) -> Result<Self, EngineError> {
+        let missing = |file: &str| EngineError::ModelFileMissing {
+            path: root.show(file),
+        };
+        if root.graph("unet")?.is_none() && root.graph("transformer")?.is_some() {
+            let reason = "it has a transformer instead of a unet".into();
+            return Err(EngineError::ModelUnsupported { name, reason });
+        }
+        let part = |role: &'static str| {
+            root.graph(role)?
+                .ok_or_else(|| missing(&format!("{role}/model.onnx")))
+        };
+        let (unet, text_encoder) = (part("unet")?, part("text_encoder")?);
+        let (vae_encoder, vae_decoder) = (part("vae_encoder")?, part("vae_decoder")?);
+        for graph in [&unet, &text_encoder, &vae_encoder, &vae_decoder] {
+            root.prove(graph)?;
+        }
+
+        let scheduler_file = "scheduler/scheduler_config.json";
+        let scheduler: SchedulerConfig = root
+            .json(scheduler_file)?
+            .ok_or_else(|| missing(scheduler_file))?;
+        let schedule =
+            Schedule::new(&scheduler).map_err(|reason| EngineError::ModelFileCorrupt {
+                path: root.show(scheduler_file),
+                reason,
+            })?;
+        let autoencoder = match root.json("vae_decoder/config.json")? {
+            Some(config) => Some(config),
+            None => root.json("vae/config.json")?,
+        };
+        let index: IndexConfig = root.json("model_index.json")?.unwrap_or_default();
+        index
+            .check()
+            .map_err(|reason| EngineError::ModelFileCorrupt {
+                path: root.show("model_index.json"),
+                reason,
+            })?;
+        let unet_config: UnetConfig = root.json("unet/config.json")?.unwrap_or_default();
+        unet_config
+            .check()
+            .map_err(|reason| EngineError::ModelFileCorrupt {
+                path: root.show("unet/config.json"),
+                reason,
+            })?;
+        Ok(Self {
+            tokenizer: Arc::new(root.tokenizer()?),
+            schedule: Arc::new(schedule),
+            trailing: scheduler.timestep_spacing.as_deref() == Some("trailing"),
+            has_second_text_encoder: root.graph("text_encoder_2")?.is_some(),
+            autoencoder: autoencoder.unwrap_or_default(),
+            index,
+            unet_config,
+            name,
+            text_encoder,
+            unet,
+            vae_encoder,
+            vae_decoder,
+            root,
+        })
+    }
+
+    /// What to call a file of this folder in an error.
+    pub(crate) fn show(&self, file: &str) -> PathBuf {
+        self.root.show(file)
+    }
+}
+
+impl Root {
+    fn show(&self, file: &str) -> PathBuf {
+        match self {
+            Self::Directory(dir) => dir.join(file),
+            Self::Embedded { name, .. } => Path::new("embedded").join(name).join(file),
+        }
+    }
+
+    /// The graph of a role: `model.onnx`, else the only ONNX file of its directory.
+    fn graph(&self, role: &'static str) -> Result<Option<Part>, EngineError> {
+        let names = self.onnx_files(role);
+        let name = match names.iter().find(|name| *name == "model.onnx") {
+            Some(name) => name,
+            None => match names.as_slice() {
+                [] => return Ok(None),
+                [only] => only,
+                several => {
+                    return Err(EngineError::ModelUnsupported {
+                        name: self.show(role).display().to_string(),
+                        reason: format!("none of its {} graphs is model.onnx", several.len()),
+                    });
+                }
+            },
+        };
+        let file = format!("{role}/{name}");
+        let bytes = match self {
+            Self::Directory(_) => None,
+            Self::Embedded { files, .. } => embedded(files, &file),
+        };
+        Ok(Some(Part {
+            role,
+            path: self.show(&file),
+            bytes,
+        }))
+    }
+
+    fn onnx_files(&self, role: &str) -> Vec<String> {
+        let mut names: Vec<String> = match self {
+            Self::Directory(dir) => {
+                let entries = std::fs::read_dir(dir.join(role))
+                    .into_iter()
+                    .flatten()
+                    .flatten();
+                entries
+                    .filter_map(|entry| entry.file_name().into_string().ok())
+                    .collect()
+            }
+            Self::Embedded { files, .. } => files
+                .iter()
+                .filter_map(|(path, _)| path.strip_prefix(role)?.strip_prefix('/'))
+                .map(str::to_string)
+                .collect(),
+        };
+        names.retain(|name| name.ends_with(".onnx"));
+        names.sort();
+        names
+    }
+
+    /// Checks that a graph's file is whole, as far as that shows without reading the weights.
+    fn prove(&self, part: &Part) -> Result<(), EngineError> {
+        let corrupt = |reason: String| EngineError::ModelFileCorrupt {
+            path: part.path.clone(),
+            reason,
+        };
+        let proof = match part.bytes {
+            Some(bytes) => proof::prove(&mut Cursor::new(bytes), bytes.len() as u64),
+            None => {
+                let file = File::open(&part.path).map_err(|error| corrupt(error.to_string()))?;
+                let length = file
+                    .metadata()
+                    .map_err(|error| corrupt(error.to_string()))?
+                    .len();
+                proof::prove(&mut std::io::BufReader::new(file), length)
+            }
+        };
+        proof.map_err(corrupt)
+    }
+
+    /// A text file of the folder, or `None` if there is none.
+    fn text(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>, EngineError> {
+        let dir = match self {
+            Self::Embedded { files, .. } => return Ok(embedded(files, file).map(Cow::Borrowed)),
+            Self::Directory(dir) => dir,
+        };
+        let path = dir.join(file);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let corrupt = |reason: String| EngineError::ModelFileCorrupt {
+            path: path.clone(),
+            reason,
+        };
+        let opened = File::open(&path).map_err(|error| corrupt(error.to_string()))?;
+        let mut bytes = Vec::new();
+        opened
+            .take(LONGEST_TEXT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| corrupt(error.to_string()))?;
+        if bytes.len() as u64 > LONGEST_TEXT {
+            return Err(corrupt(format!("it is longer than {LONGEST_TEXT} bytes")));
+        }
+        Ok(Some(Cow::Owned(bytes)))
+    }
+
+    fn json<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, EngineError> {
+        let Some(bytes) = self.text(file)? else {
+            return Ok(None);
+        };
+        let parsed =
+            serde_json::from_slice(&bytes).map_err(|error| EngineError::ModelFileCorrupt {
+                path: self.show(file),
+                reason: error.to_string(),
+            })?;
+        Ok(Some(parsed))
+    }
+
+    fn tokenizer(&self) -> Result<Tokenizer, EngineError> {
+        let read = |file: &str| self.text(&format!("tokenizer/{file}"));
+        let (json, special) = (read("tokenizer.json")?, read("special_tokens_map.json")?);
+        let (vocabulary, merges) = (read("vocab.json")?, read("merges.txt")?);
+        let files = TokenizerFiles {
+            tokenizer: json.as_deref(),
+            vocabulary: vocabulary.as_deref(),
+            merges: merges.as_deref(),
+            special_tokens: special.as_deref(),
+        };
+        Tokenizer::new(&files).map_err(|(file, reason)| {
+            let path = self.show(&format!("tokenizer/{file}"));
+            if reason == "it is missing" {
+                EngineError::ModelFileMissing { path }
+            } else {
+                EngineError::ModelFileCorrupt { path, reason }
+            }
+        })
+    }
+}
+
+fn embedded(files: &[(&'static str, &'static [u8])], file: &str) -> Option<&'static [u8]> {
+    files
+        .iter()
+        .find(|(path, _)| *path == file)
+        .map(|(_, bytes)| *bytes)
+}
+
+fn name_of(dir: &Path) -> String {
+    let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    let names = absolute
+        .ancestors()
+        .filter_map(|path| path.file_name()?.to_str());
+    let telling = names.filter(|name| !matches!(*name, "model" | "onnx"));
+    telling.take(1).collect::<String>()
+}

@@ -1,0 +1,85 @@
+//! The few keys of a folder's config files that matter, each with the value it has when absent.
+
+use serde::Deserialize;
+
+/// `model_index.json`: a hint about names, and this project's own defaults.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct IndexConfig {
+    #[serde(rename = "_name_or_path")]
+    pub(crate) name_or_path: Option<String>,
+    /// Timesteps that suit the model for video-to-video, if its maker says so (our own key).
+    pub(crate) default_video_timesteps: Option<Vec<u16>>,
+    /// Timesteps that suit the model for text-to-video, if its maker says so (our own key).
+    pub(crate) default_text_timesteps: Option<Vec<u16>>,
+}
+
+impl IndexConfig {
+    pub(super) fn check(&self) -> Result<(), String> {
+        for steps in [&self.default_video_timesteps, &self.default_text_timesteps] {
+            let sound = |steps: &Vec<u16>| {
+                (1..=crate::parameters::MAX_STEPS).contains(&steps.len())
+                    && steps.iter().all(|t| *t < 1000)
+                    && steps.is_sorted_by(|a, b| a >= b)
+            };
+            if let Some(steps) = steps.as_ref().filter(|steps| !sound(steps)) {
+                return Err(format!(
+                    "its default timesteps {steps:?} are not 1 to 4 falling ones"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `unet/config.json`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct UnetConfig {
+    /// Channels of the latent; graphs often leave this axis free.
+    pub(crate) in_channels: Option<usize>,
+    /// One entry for each resolution level.
+    pub(crate) block_out_channels: Option<Vec<usize>>,
+    /// Picture sides must be multiples of this, pixels (our own key).
+    pub(crate) sample_multiple_of: Option<u32>,
+}
+
+impl UnetConfig {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let levels = self.block_out_channels.as_ref().map_or(1, Vec::len);
+        if !(1..=8).contains(&levels) {
+            return Err(format!("it has {levels} resolution levels"));
+        }
+        match self.sample_multiple_of {
+            Some(multiple) if !(1..=1024).contains(&multiple) => Err(format!(
+                "sample_multiple_of is {multiple}, expected 1 to 1024"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `vae_decoder/config.json` or `vae/config.json`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct AutoencoderConfig {
+    #[serde(rename = "_class_name")]
+    class_name: Option<String>,
+    scaling_factor: Option<f32>,
+}
+
+impl AutoencoderConfig {
+    /// What the encoder's latents are multiplied with before the network sees them.
+    ///
+    /// Without a config: 1 for the tiny autoencoder, else Stable Diffusion's 0.18215.
+    pub(crate) fn scaling(&self) -> f32 {
+        let tiny = self
+            .class_name
+            .as_deref()
+            .is_some_and(|name| name.contains("Tiny"));
+        let usual = if tiny { 1.0 } else { 0.182_15 };
+        self.scaling_factor
+            .filter(|s| s.is_finite() && *s > 0.0)
+            .unwrap_or(usual)
+    }
+}

@@ -1,0 +1,128 @@
+//! What a model is and can do, in words and numbers for people and for caps negotiation.
+
+use super::network::Found;
+use crate::error::EngineError;
+use crate::folder::Folder;
+
+/// The line of models that a folder belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Family {
+    /// Stable Diffusion 1 and 2, and whatever shares their contract: one text encoder, one UNet.
+    StableDiffusion,
+}
+
+/// Largest side of a picture, pixels: beyond it even a data-centre GPU runs out of memory.
+const MAX_DIMENSION: u32 = 4096;
+
+/// What a loaded model is and can do.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// The model's name.
+    pub name: String,
+    /// Its line.
+    pub family: Family,
+    /// Channels of a latent.
+    pub latent_channels: usize,
+    /// Pixels of the picture for one of the latent, in each direction: 8, or 4 for small models.
+    pub scale_factor: u32,
+    /// Picture sides must be multiples of this, pixels.
+    pub size_multiple: u32,
+    /// The only picture size, width and height, if the graphs were exported for one.
+    pub fixed_size: Option<(u32, u32)>,
+    /// Largest side of a picture, pixels.
+    pub max_dimension: u32,
+    /// Whether rows at different timesteps can share a call: the stream batch.
+    pub batchable: bool,
+    /// Whether the model was distilled to one step.
+    pub turbo: bool,
+    /// The execution provider in use: `cpu`, `cuda` or `tensorrt`.
+    pub provider: String,
+    /// Timesteps to use for video-to-video unless told otherwise, falling.
+    pub default_video_steps: Vec<u16>,
+    /// Timesteps to use for text-to-video unless told otherwise, falling.
+    pub default_text_steps: Vec<u16>,
+    /// Values of one token's embedding.
+    pub token_width: usize,
+}
+
+impl Facts {
+    /// Refuses a picture size that the graphs cannot take.
+    pub(crate) fn check_size(&self, (width, height): (u32, u32)) -> Result<(), EngineError> {
+        let multiple = self.size_multiple;
+        let fits =
+            |side: u32| side > 0 && side.is_multiple_of(multiple) && side <= self.max_dimension;
+        let reason = match self.fixed_size {
+            Some(fixed) if fixed != (width, height) => {
+                format!("it was exported for {}x{} only", fixed.0, fixed.1)
+            }
+            _ if fits(width) && fits(height) => return Ok(()),
+            _ => format!(
+                "each side must be a multiple of {multiple} up to {}",
+                self.max_dimension
+            ),
+        };
+        Err(EngineError::SizeNotDivisible {
+            width,
+            height,
+            reason,
+        })
+    }
+}
+
+/// Refuses what the folder alone shows to be beyond this engine.
+pub(super) fn refuse_unknown_family(folder: &Folder) -> Result<(), EngineError> {
+    if folder.has_second_text_encoder {
+        return Err(EngineError::ModelUnsupported {
+            name: folder.name().into(),
+            reason: "it has two text encoders (Stable Diffusion XL)".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Puts together what the files say and what trying the graphs has shown.
+pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
+    let levels = folder
+        .unet_config
+        .block_out_channels
+        .as_ref()
+        .map_or(4, Vec::len);
+    let size_multiple = folder
+        .unet_config
+        .sample_multiple_of
+        .unwrap_or(found.scale_factor << levels.saturating_sub(1));
+    let named_turbo = |name: &str| name.to_lowercase().contains("turbo");
+    let turbo = folder.trailing
+        || named_turbo(folder.name())
+        || folder
+            .index
+            .name_or_path
+            .as_deref()
+            .is_some_and(named_turbo);
+    let (video, text): (&[u16], &[u16]) = if turbo {
+        (&[499], &[999])
+    } else {
+        (&[359, 99], &[999, 679, 359, 99])
+    };
+    let or = |said: &Option<Vec<u16>>, usual: &[u16]| said.clone().unwrap_or(usual.to_vec());
+    Facts {
+        name: folder.name().into(),
+        family: Family::StableDiffusion,
+        latent_channels: found.channels,
+        scale_factor: found.scale_factor,
+        size_multiple,
+        fixed_size: found.fixed_latent.map(|(h, w)| {
+            let pixels = |side: usize| u32::try_from(side).unwrap_or(0) * found.scale_factor;
+            (pixels(w), pixels(h))
+        }),
+        max_dimension: MAX_DIMENSION,
+        batchable: found.batchable,
+        turbo,
+        provider: provider.into(),
+        default_video_steps: or(&folder.index.default_video_timesteps, video),
+        default_text_steps: or(&folder.index.default_text_timesteps, text),
+        token_width: found.token_width,
+    }
+}

@@ -1,0 +1,289 @@
+//! The live generation controls: what the next frame shall be made with.
+//!
+//! [`Parameters`] is plain data and the one place that knows the defaults; a [`Patch`] is what
+//! somebody said about some of them. Applying a patch happens whole or not at all.
+
+mod patch;
+
+pub use self::patch::{Patch, Transition};
+use crate::error::EngineError;
+
+/// Denoising steps that a frame may take.
+pub(crate) const MAX_STEPS: usize = 4;
+
+/// Prompts that can be blended.
+pub(crate) const MAX_PROMPTS: usize = 32;
+
+/// Characters of one prompt.
+pub(crate) const MAX_TEXT: usize = 4000;
+
+/// Largest weight of a prompt; only the ratios count.
+pub(crate) const MAX_WEIGHT: f32 = 1000.0;
+
+/// One of the texts that steer the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightedPrompt {
+    /// What the picture shall show.
+    pub text: String,
+    /// Its share relative to the other prompts, 0 or more.
+    pub weight: f32,
+}
+
+/// How embeddings are blended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interpolation {
+    /// Weighted mean with the length restored.
+    #[default]
+    Linear,
+    /// Along the great circle, token by token; for two prompts, else as linear.
+    Slerp,
+}
+
+/// Where a frame begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InputMode {
+    /// From the input frame.
+    #[default]
+    Video,
+    /// From noise; input frames only set the pace.
+    Text,
+}
+
+/// The live generation controls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameters {
+    /// What the picture shall show; none means the empty prompt.
+    pub prompts: Vec<WeightedPrompt>,
+    /// What the picture shall not show; used with guidance only.
+    pub negative_prompt: String,
+    /// How several prompts are blended.
+    pub prompt_interpolation: Interpolation,
+    /// Timesteps of the denoising steps, falling, 1 to 4 of them, each in 0..=999; the model's own
+    /// choice when absent.
+    pub denoising_steps: Option<Vec<u16>>,
+    /// Noise added to the input, 0.0 (keep the picture) to 1.0 (ignore it). Overrides the first
+    /// denoising step of video mode; see [`Parameters::timesteps`].
+    pub noise_scale: Option<f32>,
+    /// The same seed gives the same noise.
+    pub seed: u64,
+    /// Video-to-video or text-to-video.
+    pub input_mode: InputMode,
+    /// Hold the last picture.
+    pub paused: bool,
+    /// Text-to-video: way between two noise samples covered each frame, 0.0 (frozen) to 1.0.
+    pub motion: f32,
+    /// Frames that one step of a prompt transition lasts.
+    pub transition_frames_per_step: u16,
+    /// Add fresh noise between the denoising steps.
+    pub add_noise: bool,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            prompts: Vec::new(),
+            negative_prompt: String::new(),
+            prompt_interpolation: Interpolation::Linear,
+            denoising_steps: None,
+            noise_scale: None,
+            seed: 42,
+            input_mode: InputMode::Video,
+            paused: false,
+            motion: 0.02,
+            transition_frames_per_step: 4,
+            add_noise: true,
+        }
+    }
+}
+
+impl Parameters {
+    /// Takes over everything a patch says.
+    ///
+    /// A transition's target becomes the prompts; showing it gradually is the engine's business.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadParameter`] if the result would not be sound; nothing has changed then.
+    pub fn apply(&mut self, patch: &Patch) -> Result<(), EngineError> {
+        let mut next = self.clone();
+        macro_rules! take {
+            ($($field:ident),*) => {
+                $(if let Some(value) = &patch.$field { next.$field = value.clone(); })*
+            };
+        }
+        take!(
+            prompts,
+            negative_prompt,
+            prompt_interpolation,
+            seed,
+            input_mode,
+            paused,
+            motion
+        );
+        take!(transition_frames_per_step, add_noise);
+        if let Some(transition) = &patch.transition {
+            next.prompts.clone_from(&transition.target_prompts);
+        }
+        if patch.denoising_steps.is_some() {
+            next.denoising_steps.clone_from(&patch.denoising_steps);
+        }
+        if patch.noise_scale.is_some() {
+            next.noise_scale = patch.noise_scale;
+        }
+        next.check()?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Timesteps of a frame, falling.
+    ///
+    /// In video mode `noise_scale` overwrites the first one with `1000·s − 100 − 1` (0 or more) and
+    /// drops those that do not lie below it, as Scope does.
+    ///
+    /// - `usual`: the model's own choice for `mode`.
+    ///
+    /// Source: daydreamlive/scope, core/pipelines/wan2_1/blocks, `noise_scale`.
+    #[must_use]
+    pub fn timesteps(&self, mode: InputMode, usual: &[u16]) -> Vec<u16> {
+        let mut steps = self
+            .denoising_steps
+            .clone()
+            .unwrap_or_else(|| usual.to_vec());
+        if let (InputMode::Video, Some(scale)) = (mode, self.noise_scale) {
+            // The small amount absorbs what 0.7 loses by being a binary fraction.
+            let first = (f64::from(scale) * 1000.0 + 1e-3).floor() - 101.0;
+            let first = first.clamp(0.0, 999.0) as u16;
+            let later: Vec<u16> = steps.drain(..).skip(1).filter(|t| *t < first).collect();
+            steps.push(first);
+            steps.extend(later);
+        }
+        steps
+    }
+
+    /// Refuses what no patch could have said: fields are public, so they are checked where used.
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        let bad = |key: &str, value: String, expected: &str| {
+            Err(EngineError::BadParameter {
+                key: key.into(),
+                value,
+                expected: expected.into(),
+            })
+        };
+        if self.prompts.len() > MAX_PROMPTS {
+            return bad(
+                "prompts",
+                format!("a list of {}", self.prompts.len()),
+                "at most 32 prompts",
+            );
+        }
+        if let Some(wrong) = self
+            .prompts
+            .iter()
+            .find(|p| !(0.0..=MAX_WEIGHT).contains(&p.weight))
+        {
+            return bad(
+                "prompts.weight",
+                wrong.weight.to_string(),
+                "a number from 0 to 1000",
+            );
+        }
+        if let Some(steps) = &self.denoising_steps {
+            let sound = (1..=MAX_STEPS).contains(&steps.len())
+                && steps.iter().all(|t| *t < 1000)
+                && steps.is_sorted_by(|a, b| a >= b);
+            if !sound {
+                return bad("denoising_step_list", format!("{steps:?}"), STEP_LIST);
+            }
+        }
+        match self.noise_scale {
+            Some(scale) if !(0.0..=1.0).contains(&scale) => {
+                return bad("noise_scale", scale.to_string(), "a number from 0 to 1");
+            }
+            _ => {}
+        }
+        if !(0.0..=1.0).contains(&self.motion) {
+            return bad("motion", self.motion.to_string(), "a number from 0 to 1");
+        }
+        Ok(())
+    }
+}
+
+/// What a list of steps must look like, in Scope's numbers (timestep + 1).
+pub(crate) const STEP_LIST: &str = "a list of 1 to 4 falling whole numbers from 0 to 1000";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patched(json: &str) -> Parameters {
+        let mut parameters = Parameters::default();
+        parameters.apply(&Patch::from_json(json).unwrap()).unwrap();
+        parameters
+    }
+
+    #[test]
+    fn scope_step_numbers_are_one_above_the_timesteps() {
+        let parameters = patched(r#"{"denoising_step_list": [1000, 750, 500, 0]}"#);
+
+        assert_eq!(
+            parameters.timesteps(InputMode::Video, &[]),
+            [999, 749, 499, 0]
+        );
+    }
+
+    #[test]
+    fn noise_scale_overwrites_the_first_step_and_drops_those_above_it() {
+        let steps = |json: &str| patched(json).timesteps(InputMode::Video, &[999, 749, 499, 249]);
+
+        assert_eq!(steps(r#"{"noise_scale": 0.7}"#), [599, 499, 249]);
+        assert_eq!(steps(r#"{"noise_scale": 1}"#), [899, 749, 499, 249]);
+        assert_eq!(steps(r#"{"noise_scale": 0.05}"#), [0]);
+        assert_eq!(steps(r#"{"noise_scale": 0}"#), [0]);
+        for tenth in 2..=10 {
+            let scale = f64::from(tenth) / 10.0;
+            let first = steps(&format!(r#"{{"noise_scale": {scale}}}"#))[0];
+            assert_eq!(first, tenth * 100 - 101, "{scale}");
+        }
+    }
+
+    #[test]
+    fn noise_scale_means_nothing_to_text_mode() {
+        let parameters = patched(r#"{"noise_scale": 0.5}"#);
+
+        assert_eq!(parameters.timesteps(InputMode::Text, &[999]), [999]);
+    }
+
+    #[test]
+    fn a_patch_changes_only_what_it_names() {
+        let parameters = patched(r#"{"seed": 7}"#);
+
+        assert_eq!(
+            parameters,
+            Parameters {
+                seed: 7,
+                ..Parameters::default()
+            }
+        );
+    }
+
+    #[test]
+    fn a_transition_leaves_its_target_as_the_prompts() {
+        let parameters =
+            patched(r#"{"transition": {"target_prompts": ["night"], "num_steps": 4}}"#);
+
+        assert_eq!(parameters.prompts[0].text, "night");
+    }
+
+    #[test]
+    fn unsound_fields_are_refused_and_nothing_changes() {
+        let mut parameters = Parameters {
+            motion: f32::NAN,
+            ..Parameters::default()
+        };
+
+        let refused = parameters.apply(&Patch::from_json(r#"{"seed": 7}"#).unwrap());
+
+        assert!(matches!(refused, Err(EngineError::BadParameter { .. })));
+        assert_eq!(parameters.seed, 42);
+    }
+}
