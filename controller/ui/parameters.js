@@ -89,7 +89,8 @@ export class Parameters extends EventTarget {
   #set(field, value) {
     this.#values.set(field.name, value);
     field.touched = true;
-    if (!field.atLoad) this.#tell({ [field.wireName]: value });
+    // "The model's own" cannot be said to a running session; it counts from the next start on.
+    if (!field.atLoad && value !== null) this.#tell({ [field.wireName]: value });
   }
 
   #tell(patch) {
@@ -229,7 +230,7 @@ function buildNumbers(field, set) {
     inputMode: "text",
     autocomplete: "off",
     spellcheck: false,
-    placeholder: "for example 700, 400",
+    placeholder: field.initial === null ? "the model's own" : "for example 700, 400",
   });
   const problem = element("p", { className: "problem", id: `${idOf(field)}-problem` });
   problem.setAttribute("aria-live", "polite");
@@ -239,7 +240,7 @@ function buildNumbers(field, set) {
     const { values, problem: sentence } = readSteps(input.value, { falling: field.wireName === "denoising_step_list" });
     problem.textContent = sentence ?? "";
     input.setAttribute("aria-invalid", String(Boolean(sentence)));
-    if (values) set(values);
+    if (values !== undefined) set(values);
   });
   return {
     root: frame.root,

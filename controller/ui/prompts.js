@@ -231,8 +231,8 @@ export class Prompts extends EventTarget {
 
   #showTransition() {
     const steps = Number(this.#transition.value);
-    this.#root.querySelector("#transition-value").value = steps === 0 ? "at once" : `${steps} frames`;
-    this.#transition.setAttribute("aria-valuetext", steps === 0 ? "at once" : `over ${steps} frames`);
+    this.#root.querySelector("#transition-value").value = steps === 0 ? "at once" : `${steps} steps`;
+    this.#transition.setAttribute("aria-valuetext", steps === 0 ? "at once" : `in ${steps} steps`);
     this.#transition.style.setProperty("--fill", steps / Number(this.#transition.max));
   }
 

@@ -33,7 +33,8 @@ function fieldOf(name, property, root, overrides) {
   const kind = kindOf(shape);
   if (!kind) return null;
   const ui = property.ui ?? {};
-  const initial = overrides?.[name] ?? property.default ?? null;
+  // A mode may say null on purpose: "not in this mode".
+  const initial = (overrides && name in overrides ? overrides[name] : property.default) ?? null;
   return {
     name,
     wireName: WIRE_NAMES[name] ?? name,
@@ -47,6 +48,7 @@ function fieldOf(name, property, root, overrides) {
     minimum: shape.minimum ?? bump(shape.exclusiveMinimum, shape.type, 1),
     maximum: shape.maximum ?? bump(shape.exclusiveMaximum, shape.type, -1),
     step: shape.multipleOf,
+    items: { minimum: shape.items?.minimum, maximum: shape.items?.maximum, most: shape.maxItems },
     initial,
   };
 }
@@ -117,9 +119,10 @@ export function preferredSize(model, mode) {
  * Reads a list of denoising timesteps, "700, 400": whole numbers, strictly falling, each in 1…1000.
  * Returns `{ values }` or `{ problem }`.
  */
-export function readSteps(text, { minimum = 1, maximum = 1000, falling = true } = {}) {
+export function readSteps(text, { minimum = 1, maximum = 1000, most = Infinity, falling = true } = {}) {
   const words = text.split(/[\s,;]+/).filter(Boolean);
   if (words.length === 0) return { problem: "Write at least one number." };
+  if (words.length > most) return { problem: `Write ${most} numbers at most.` };
   const values = words.map(Number);
   if (values.some((value) => !Number.isInteger(value)))
     return { problem: "Use whole numbers with commas between them." };
