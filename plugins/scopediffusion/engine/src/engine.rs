@@ -338,3 +338,6 @@ fn timesteps(model: &Model, parameters: &Parameters, mode: InputMode) -> Vec<u16
     };
     parameters.timesteps(mode, usual)
 }
+
+#[cfg(test)]
+mod tests;

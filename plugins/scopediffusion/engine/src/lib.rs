@@ -23,6 +23,8 @@ mod engine;
 mod error;
 mod folder;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod model;
 mod noise;
 mod parameters;

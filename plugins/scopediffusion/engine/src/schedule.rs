@@ -192,6 +192,7 @@ fn level(t: usize, alpha: f64) -> Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::{Golden, assert_close};
 
     fn schedule() -> Schedule {
         Schedule::new(&SchedulerConfig::default()).unwrap()
@@ -217,6 +218,29 @@ mod tests {
                 level.noise
             );
         }
+    }
+
+    #[test]
+    fn tables_match_the_reference_at_every_timestep() {
+        let (schedule, stored) = (schedule(), Golden::open("common"));
+        let column = |pick: fn(&Level) -> f32| -> Vec<f32> {
+            (0..1000).map(|t| pick(&schedule.level(t))).collect()
+        };
+
+        assert_close(
+            "a",
+            &column(|l| l.signal),
+            &stored.floats("sqrt_alpha"),
+            1e-6,
+        );
+        assert_close("b", &column(|l| l.noise), &stored.floats("sqrt_beta"), 1e-6);
+        assert_close(
+            "c_skip",
+            &column(|l| l.skip),
+            &stored.floats("c_skip"),
+            1e-6,
+        );
+        assert_close("c_out", &column(|l| l.out), &stored.floats("c_out"), 1e-6);
     }
 
     #[test]

@@ -152,6 +152,18 @@ impl Stream {
         &self.clean
     }
 
+    /// Replaces the noise of every row, `[S, C, h, w]`, by noise from a file.
+    #[cfg(test)]
+    pub(crate) fn set_noise(&mut self, noise: &[f32]) {
+        self.noise.copy_from_slice(noise);
+    }
+
+    /// The noisy latent `[C, h, w]` that entered last, while it is still in the first row.
+    #[cfg(test)]
+    pub(crate) fn entered(&self) -> &[f32] {
+        &self.rows[..self.size]
+    }
+
     fn advance_rows(&mut self, denoise: &mut Denoise<'_>) -> Result<bool, EngineError> {
         let Some(first) = self.occupied.iter().position(|row| *row) else {
             return Ok(false);
@@ -220,5 +232,101 @@ fn renoise(next: &Level, noise: &[f32], add_noise: bool, latent: &mut [f32]) {
         } else {
             next.signal * *x
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{Golden, assert_close, scenario};
+    use crate::schedule::SchedulerConfig;
+
+    /// Runs a scenario with the network's stored answers, so that only our arithmetic is tested.
+    fn steps_match_the_reference(name: &str) {
+        let (scenario, stored) = (scenario(name), Golden::open(name));
+        let prediction = serde_json::from_value(scenario.prediction_type.into()).unwrap();
+        let config = SchedulerConfig {
+            prediction_type: prediction,
+            ..Default::default()
+        };
+        let schedule = Schedule::new(&config).unwrap();
+        let (noise, steps) = (stored.floats("init_noise"), &scenario.timesteps);
+        let size = noise.len() / steps.len();
+        let mut stream = Stream::new(&schedule, steps, true, size, 0);
+        stream.set_noise(&noise);
+        stream.add_noise = scenario.do_add_noise;
+        for frame in 0..scenario.frames {
+            let tensor = |part: &str| stored.floats(&format!("frame{frame}.{part}"));
+            let (rows, answer) = (tensor("unet_sample"), tensor("unet_out"));
+            for ((m, x), e) in answer.iter().zip(&rows).zip(&tensor("eps")).take(size) {
+                let epsilon = schedule.level(steps[0]).epsilon(prediction, *m, *x);
+                assert!(
+                    (epsilon - e).abs() < 1e-5,
+                    "epsilon is {epsilon}, {e} expected"
+                );
+            }
+            if stored.bytes(&format!("frame{frame}.latent")).is_some() {
+                stream.enter(&tensor("latent"));
+            } else {
+                stream.enter_noise(|sample| sample.copy_from_slice(&tensor("x_t")));
+            }
+            let left = stream
+                .advance(&mut |sample, timesteps, out| {
+                    // The rows that hold no frame yet are the last ones; the reference has them.
+                    assert_close("rows", sample, &rows[..sample.len()], 1e-5);
+                    assert_close(
+                        "t",
+                        timesteps,
+                        &tensor("unet_timestep")[..timesteps.len()],
+                        0.0,
+                    );
+                    out.values = answer[..sample.len()].to_vec();
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(left, frame + 1 >= steps.len());
+            if left {
+                assert_close("x0", stream.clean(), &tensor("x0"), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn steps_match_the_reference_for_every_stored_scenario() {
+        for name in [
+            "turbo_1step_img2img",
+            "turbo_1step_txt2img",
+            "turbo_4step_scope_list",
+            "lcm_4step_txt2img",
+            "img2img_2step_none",
+            "img2img_2step_vpred",
+            "img2img_2step_noaddnoise",
+        ] {
+            steps_match_the_reference(name);
+        }
+    }
+
+    #[test]
+    fn a_failing_network_loses_one_frame_only() {
+        let schedule = Schedule::new(&SchedulerConfig::default()).unwrap();
+        let mut stream = Stream::new(&schedule, &[749, 499], true, 1, 0);
+        let mut answer = |_: &[f32], steps: &[f32], out: &mut Tensor| {
+            out.values = vec![0.0; steps.len()];
+            Ok(())
+        };
+        let failure = || EngineError::BadFrame {
+            reason: "for the test".into(),
+        };
+        stream.enter(&[1.0]);
+        stream.advance(&mut answer).unwrap();
+
+        stream.enter(&[2.0]);
+        assert!(stream.advance(&mut |_, _, _| Err(failure())).is_err());
+
+        assert!(
+            stream.advance(&mut answer).unwrap(),
+            "the first frame is still in flight"
+        );
+        assert!(!stream.is_occupied());
     }
 }

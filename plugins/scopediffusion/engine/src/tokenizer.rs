@@ -12,7 +12,7 @@ use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as Steps;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 /// Tokens in a prompt, with begin, end and padding.
 pub(crate) const LENGTH: usize = 77;
@@ -65,22 +65,26 @@ impl Tokenizer {
             serde_json::from_slice(json)
                 .map_err(|error| ("special_tokens_map.json", error.to_string()))
         })?;
-        let id = |key: &str, usual: &str| {
+        let named = |key: &str, usual: &str| -> String {
             let entry = &special[key];
-            let text = entry
-                .as_str()
-                .or_else(|| entry["content"].as_str())
-                .unwrap_or(usual);
+            let text = entry.as_str().or_else(|| entry["content"].as_str());
+            text.unwrap_or(usual).to_string()
+        };
+        let begin = named("bos_token", "<|startoftext|>");
+        let end = named("eos_token", "<|endoftext|>");
+        let padding = named("pad_token", "<|endoftext|>");
+        // Inside a text they stand for themselves too: with `!` as padding, "neon!" ends in id 0.
+        let spelled = [&begin, &end, &padding].map(|text| AddedToken::from(text.as_str(), true));
+        let known = |token: &AddedToken| inner.token_to_id(&token.content).is_some();
+        let spelled: Vec<_> = spelled.into_iter().filter(known).collect();
+        inner.add_special_tokens(&spelled);
+        let id = |text: &str| {
             inner.token_to_id(text).map(i64::from).ok_or_else(|| {
-                (
-                    "special_tokens_map.json",
-                    format!("the vocabulary has no {key} `{text}`"),
-                )
+                let reason = format!("the vocabulary has no `{text}`");
+                ("special_tokens_map.json", reason)
             })
         };
-        let begin = id("bos_token", "<|startoftext|>")?;
-        let end = id("eos_token", "<|endoftext|>")?;
-        let padding = id("pad_token", "<|endoftext|>")?;
+        let (begin, end, padding) = (id(&begin)?, id(&end)?, id(&padding)?);
         Ok(Self {
             inner,
             begin,
@@ -152,4 +156,92 @@ fn from_vocabulary(vocabulary: &[u8], merges: &[u8]) -> Result<tokenizers::Token
             ByteLevel::new(false, true, true).into(),
         ]))));
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{self, Golden, PROMPT};
+
+    fn read(file: &str) -> Vec<u8> {
+        std::fs::read(golden::model_dir().join("tokenizer").join(file)).unwrap()
+    }
+
+    fn ready_made() -> Tokenizer {
+        let (tokenizer, special) = (read("tokenizer.json"), read("special_tokens_map.json"));
+        let files = TokenizerFiles {
+            tokenizer: Some(&tokenizer),
+            special_tokens: Some(&special),
+            ..TokenizerFiles::default()
+        };
+        Tokenizer::new(&files).unwrap()
+    }
+
+    fn from_parts() -> Tokenizer {
+        let (vocabulary, merges) = (read("vocab.json"), read("merges.txt"));
+        let special = read("special_tokens_map.json");
+        let files = TokenizerFiles {
+            vocabulary: Some(&vocabulary),
+            merges: Some(&merges),
+            special_tokens: Some(&special),
+            ..TokenizerFiles::default()
+        };
+        Tokenizer::new(&files).unwrap()
+    }
+
+    #[test]
+    fn ids_match_the_reference() {
+        let stored = Golden::open("common");
+        for (text, tensor) in [
+            (PROMPT, "ids_prompt"),
+            ("blurry, low quality", "ids_negative"),
+        ] {
+            let ids: Vec<f32> = ready_made()
+                .encode(text)
+                .unwrap()
+                .iter()
+                .map(|id| *id as f32)
+                .collect();
+            assert_eq!(ids, stored.floats(tensor), "{text}");
+        }
+    }
+
+    #[test]
+    fn vocabulary_and_merges_read_like_the_ready_made_file() {
+        let (ready, parts) = (ready_made(), from_parts());
+        for text in [
+            "",
+            PROMPT,
+            "naïve  café — 日本 123 don't",
+            "\t\n",
+            "<|endoftext|> it's",
+        ] {
+            assert_eq!(
+                ready.encode(text).unwrap(),
+                parts.encode(text).unwrap(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_of_any_length_becomes_77_ids() {
+        let tokenizer = ready_made();
+        for text in [String::new(), "neon ".repeat(5000), "é".repeat(100_000)] {
+            let ids = tokenizer.encode(&text).unwrap();
+            assert_eq!(ids.len(), LENGTH);
+            assert_eq!(ids[0], tokenizer.begin);
+        }
+        assert_eq!(
+            tokenizer.encode(&"neon ".repeat(99)).unwrap()[LENGTH - 1],
+            tokenizer.end
+        );
+    }
+
+    #[test]
+    fn a_missing_vocabulary_is_blamed_by_name() {
+        let blamed = Tokenizer::new(&TokenizerFiles::default()).unwrap_err();
+
+        assert_eq!(blamed.0, "vocab.json");
+    }
 }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use crate::error::EngineError;
 
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod ort;
 
 /// Which hardware path runs the graphs.
