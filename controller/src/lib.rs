@@ -6,6 +6,7 @@ pub mod config;
 pub mod guard;
 pub mod library;
 pub mod log;
+pub mod media;
 pub mod page;
 pub mod processor;
 pub mod secret;

@@ -1,0 +1,240 @@
+//! How fast to send: the encoder's bit rate follows what the receiver reports.
+//!
+//! Pure: the caller brings the reports and the time. webrtcbin 1.22 has no congestion control of its own, so this is
+//! the old and simple rule, additive increase and multiplicative decrease, over whichever figures the peer gives:
+//! loss and round trip (every receiver report), the receiver's own estimate (REMB), or what arrived (transport-cc).
+
+use std::time::Duration;
+
+/// Never below: a 256×256 picture is still recognisable.
+pub const LOWEST: u32 = 150_000;
+/// Never above: more buys nothing at the sizes models work at.
+pub const HIGHEST: u32 = 8_000_000;
+/// Between two decisions.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A round trip this much above the best one seen means that a queue is building.
+const QUEUEING: Duration = Duration::from_millis(120);
+
+/// What the receiver said since the last report; every part may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Report {
+    /// Share of packets lost, 0.0 to 1.0.
+    pub loss: Option<f64>,
+    /// From us to the peer and back.
+    pub round_trip: Option<Duration>,
+    /// The receiver's estimate of what it can take, bit/s.
+    pub remb: Option<u32>,
+    /// What reached the receiver, bit/s.
+    pub received: Option<u32>,
+}
+
+/// The sending rate of one session.
+#[derive(Debug, Clone)]
+pub struct Congestion {
+    rate: f64,
+    ceiling: f64,
+    best_round_trip: Option<Duration>,
+    decided: Duration,
+    /// Nothing has been learned yet, so a better starting point may replace the rate.
+    fresh: bool,
+}
+
+impl Congestion {
+    /// Starts at what suits a picture of `width` × `height`.
+    pub fn new(width: u32, height: u32) -> Self {
+        let start = start_rate(width, height);
+        Self {
+            rate: start,
+            ceiling: ceiling(start),
+            best_round_trip: None,
+            decided: Duration::ZERO,
+            fresh: true,
+        }
+    }
+
+    /// The bit rate to encode at now, bit/s.
+    pub fn rate(&self) -> u32 {
+        self.rate as u32
+    }
+
+    /// The picture has another size from here on.
+    pub fn resize(&mut self, width: u32, height: u32) {
+        let start = start_rate(width, height);
+        self.ceiling = ceiling(start);
+        self.rate = if self.fresh {
+            start
+        } else {
+            self.rate.min(self.ceiling)
+        };
+    }
+
+    /// Takes a report and decides, at most once in a second; `now` is the time since any fixed start.
+    pub fn report(&mut self, now: Duration, report: &Report) -> u32 {
+        if let Some(round_trip) = report.round_trip {
+            let best = self.best_round_trip.get_or_insert(round_trip);
+            *best = round_trip.min(*best);
+        }
+        // The receiver's own limit counts at once; waiting would fill its queue.
+        if let Some(limit) = report
+            .remb
+            .map(f64::from)
+            .filter(|limit| *limit < self.rate)
+        {
+            self.settle(limit, now);
+            return self.rate();
+        }
+        if now.saturating_sub(self.decided) < PERIOD {
+            return self.rate();
+        }
+        let queueing = match (report.round_trip, self.best_round_trip) {
+            (Some(now), Some(best)) => now > best + QUEUEING,
+            _ => false,
+        };
+        match report.loss {
+            // RFC 8698 and its relatives agree on these three bands: loss below 2 % is noise, above 10 % congestion.
+            Some(loss) if loss > 0.10 => self.settle(self.rate * (1.0 - 0.5 * loss.min(1.0)), now),
+            _ if queueing => {
+                let arriving = report.received.map_or(self.rate, f64::from).min(self.rate);
+                self.settle(arriving * 0.85, now);
+            }
+            Some(loss) if loss < 0.02 => {
+                let step = if report.remb.is_some() { 1.5 } else { 1.08 };
+                let limit = report.remb.map_or(self.ceiling, f64::from);
+                self.settle((self.rate * step + 10_000.0).min(limit), now);
+            }
+            Some(_) | None => {}
+        }
+        self.rate()
+    }
+
+    fn settle(&mut self, rate: f64, now: Duration) {
+        self.rate = rate.clamp(f64::from(LOWEST), self.ceiling);
+        self.decided = now;
+        self.fresh = false;
+    }
+}
+
+/// 1.5 Mbit/s at 256×256, 2.5 Mbit/s at 512×512, 4 Mbit/s at 1280×720: detail grows slower than the area.
+fn start_rate(width: u32, height: u32) -> f64 {
+    let pixels = (f64::from(width) * f64::from(height)).max(1.0);
+    (1_500_000.0 * (pixels / 65_536.0).powf(0.37)).clamp(f64::from(LOWEST), f64::from(HIGHEST))
+}
+
+fn ceiling(start: f64) -> f64 {
+    (start * 4.0).min(f64::from(HIGHEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(share: f64) -> Report {
+        Report {
+            loss: Some(share),
+            ..Report::default()
+        }
+    }
+
+    fn after(seconds: u64, congestion: &mut Congestion, report: &Report) -> u32 {
+        (1..=seconds)
+            .map(|second| congestion.report(Duration::from_secs(second), report))
+            .last()
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn the_start_follows_the_size() {
+        assert_eq!(Congestion::new(256, 256).rate(), 1_500_000);
+        let rates =
+            [(512, 512), (1280, 720)].map(|(width, height)| Congestion::new(width, height).rate());
+        assert!(
+            (2_400_000..2_600_000).contains(&rates[0])
+                && (3_900_000..4_200_000).contains(&rates[1]),
+            "{rates:?}"
+        );
+        assert_eq!(Congestion::new(0, 0).rate(), LOWEST);
+    }
+
+    #[test]
+    fn heavy_loss_halves_within_seconds_and_stops_at_the_floor() {
+        let mut congestion = Congestion::new(512, 512);
+        let start = congestion.rate();
+
+        assert!(after(4, &mut congestion, &lost(0.3)) < start * 6 / 10);
+        assert_eq!(after(60, &mut congestion, &lost(1.0)), LOWEST);
+    }
+
+    #[test]
+    fn without_loss_it_climbs_to_the_ceiling() {
+        let mut congestion = Congestion::new(256, 256);
+
+        assert!(after(5, &mut congestion, &lost(0.0)) > 2_000_000);
+        assert_eq!(after(90, &mut congestion, &lost(0.0)), 6_000_000);
+    }
+
+    #[test]
+    fn a_little_loss_and_no_report_change_nothing() {
+        let mut congestion = Congestion::new(256, 256);
+
+        assert_eq!(after(5, &mut congestion, &lost(0.05)), 1_500_000);
+        assert_eq!(after(9, &mut congestion, &Report::default()), 1_500_000);
+    }
+
+    #[test]
+    fn the_receivers_estimate_binds_at_once_and_lifts_quickly() {
+        let mut congestion = Congestion::new(512, 512);
+        let low = Report {
+            remb: Some(400_000),
+            ..lost(0.0)
+        };
+        assert_eq!(congestion.report(Duration::from_millis(10), &low), 400_000);
+
+        let high = Report {
+            remb: Some(2_000_000),
+            ..lost(0.0)
+        };
+        assert_eq!(after(8, &mut congestion, &high), 2_000_000);
+    }
+
+    #[test]
+    fn a_growing_queue_slows_to_what_arrives() {
+        let mut congestion = Congestion::new(256, 256);
+        let calm = Report {
+            round_trip: Some(Duration::from_millis(20)),
+            ..lost(0.05)
+        };
+        let queue = Report {
+            round_trip: Some(Duration::from_millis(400)),
+            received: Some(800_000),
+            ..lost(0.0)
+        };
+
+        after(1, &mut congestion, &calm);
+        assert_eq!(congestion.report(Duration::from_secs(3), &queue), 680_000);
+    }
+
+    #[test]
+    fn decisions_are_a_second_apart() {
+        let mut congestion = Congestion::new(256, 256);
+
+        let first = congestion.report(Duration::from_millis(1000), &lost(0.5));
+        assert_eq!(
+            congestion.report(Duration::from_millis(1300), &lost(0.5)),
+            first
+        );
+        assert!(congestion.report(Duration::from_millis(2100), &lost(0.5)) < first);
+    }
+
+    #[test]
+    fn a_new_size_restarts_only_what_has_learned_nothing() {
+        let mut fresh = Congestion::new(256, 256);
+        fresh.resize(512, 512);
+        assert!(fresh.rate() > 2_000_000);
+
+        let mut slowed = Congestion::new(512, 512);
+        after(20, &mut slowed, &lost(0.5));
+        let rate = slowed.rate();
+        slowed.resize(1280, 720);
+        assert_eq!(slowed.rate(), rate);
+    }
+}

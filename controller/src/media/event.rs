@@ -1,0 +1,68 @@
+//! What the pipelines tell the session that owns them.
+
+use gst::prelude::*;
+use tokio::sync::mpsc;
+
+/// News from GStreamer's threads. Rare by nature, so the channel needs no bound.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The client can be reached.
+    Connected,
+    /// ICE or DTLS gave the client up.
+    Disconnected(&'static str),
+    /// A sign of leaving; not yet the end.
+    HungUp,
+    /// The client's `parameters` channel opened or closed.
+    ChannelOpened,
+    ChannelClosed,
+    /// A processor stopped for a reason of its own.
+    ProcessorStopped(String),
+    /// A pipeline posted an error.
+    Failed(String),
+}
+
+pub(crate) type Events = mpsc::UnboundedSender<Event>;
+
+/// Turns a pipeline's bus messages into events, in the posting thread.
+pub(crate) fn watch(pipeline: &gst::Pipeline, events: Events) {
+    let Some(bus) = pipeline.bus() else { return };
+    bus.set_sync_handler(move |_, message| {
+        if let Some(event) = read(message) {
+            // Nobody listens once the session has ended.
+            events.send(event).ok();
+        }
+        gst::BusSyncReply::Drop
+    });
+}
+
+fn read(message: &gst::MessageRef) -> Option<Event> {
+    match message.view() {
+        gst::MessageView::Error(error) => {
+            let source = message
+                .src()
+                .map(|source| source.name().to_string())
+                .unwrap_or_default();
+            // Trap: a client that hangs up makes sctpenc post ERROR ("SCTP association went into error state").
+            // That is no failure of ours, only a sign.
+            if source.starts_with("sctp") {
+                return Some(Event::HungUp);
+            }
+            tracing::debug!(source, error = %error.error(), debug = error.debug().as_deref(), "pipeline error");
+            Some(Event::Failed(error.error().message().to_owned()))
+        }
+        gst::MessageView::Warning(warning) => {
+            tracing::debug!(warning = %warning.error(), "pipeline warning");
+            None
+        }
+        gst::MessageView::Element(element) => {
+            let structure = element
+                .structure()
+                .filter(|structure| structure.name() == "processor-stopped")?;
+            let reason = structure
+                .get::<String>("reason")
+                .unwrap_or_else(|_| "the processor stopped".into());
+            Some(Event::ProcessorStopped(reason))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,195 @@
+//! Frames from one pipeline to the next, the newest first.
+//!
+//! Appsinks call in from streaming threads, appsrcs take one frame at a time: a second frame that comes before the
+//! first was taken replaces it and is counted. Nothing here waits.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+
+use super::meter::Meter;
+
+/// The door into a pipeline: an appsrc that keeps one buffer.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    source: gst_app::AppSrc,
+    /// Replaces the frame rate in the caps, for encoders that refuse the 0/1 of a live stream.
+    nominal_rate: Option<gst::Fraction>,
+    /// The caps of the frame before, as they came.
+    caps: Mutex<Option<gst::Caps>>,
+}
+
+impl Inlet {
+    pub(crate) fn new(source: gst_app::AppSrc, nominal_rate: Option<gst::Fraction>) -> Self {
+        Self {
+            source,
+            nominal_rate,
+            caps: Mutex::new(None),
+        }
+    }
+
+    /// Hands a frame in, stamped with this pipeline's running time; true when a frame was lost by it, the older one
+    /// that nobody had taken, or this one when the pipeline does not run.
+    fn push(&self, frame: &mut Frame) -> bool {
+        let Some(now) = self.source.current_running_time() else {
+            return true;
+        };
+        if let Some(changed) = self.changed(&frame.caps) {
+            // Sizes may change at any time (browsers adapt theirs); caps travel in order with the frames.
+            self.source.set_caps(Some(&changed));
+        }
+        let buffer = frame.buffer.make_mut();
+        buffer.set_pts(now);
+        buffer.set_dts(None);
+        buffer.set_duration(None);
+        let replaces = self.source.current_level_buffers() > 0;
+        self.source.push_buffer(frame.buffer.clone()).is_err() || replaces
+    }
+
+    fn changed(&self, caps: &gst::Caps) -> Option<gst::Caps> {
+        let mut known = self.caps.lock().unwrap();
+        if known.as_ref() == Some(caps) {
+            return None;
+        }
+        known.replace(caps.clone());
+        let mut set = caps.clone();
+        if let Some(rate) = self.nominal_rate {
+            set.make_mut().set("framerate", rate);
+        }
+        Some(set)
+    }
+}
+
+/// A decoded or processed frame with its caps.
+#[derive(Debug, Clone)]
+struct Frame {
+    caps: gst::Caps,
+    buffer: gst::Buffer,
+}
+
+/// The meeting point of one session's pipelines.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    born: Instant,
+    meter: Mutex<Meter>,
+    paused: AtomicBool,
+    encoder: Inlet,
+    processors: Option<Inlet>,
+    last: Mutex<Option<Frame>>,
+}
+
+impl Handover {
+    /// With processors, decoded frames go through them; without, straight to the encoder.
+    pub(crate) fn new(born: Instant, encoder: Inlet, processors: Option<Inlet>) -> Self {
+        Self {
+            born,
+            meter: Mutex::default(),
+            paused: AtomicBool::new(false),
+            encoder,
+            processors,
+            last: Mutex::new(None),
+        }
+    }
+
+    /// A frame from the decoder.
+    pub(crate) fn decoded(&self, sample: &gst::Sample) {
+        let Some(mut frame) = Frame::take(sample) else {
+            return;
+        };
+        self.count_input();
+        if self.is_paused() {
+            return;
+        }
+        match &self.processors {
+            Some(processors) if processors.push(&mut frame) => {
+                self.meter.lock().unwrap().dropped += 1
+            }
+            Some(_) => {}
+            None => self.encode(frame),
+        }
+    }
+
+    /// A frame that entered the processors by another way than [`Self::decoded`].
+    pub(crate) fn count_input(&self) {
+        let now = self.born.elapsed();
+        self.meter.lock().unwrap().input.count(now);
+    }
+
+    /// A frame from the processors, `age` after it went in.
+    pub(crate) fn processed(&self, sample: &gst::Sample, age: Option<Duration>) {
+        let Some(frame) = Frame::take(sample) else {
+            return;
+        };
+        if let Some(age) = age {
+            self.meter.lock().unwrap().processing.add(age);
+        }
+        if !self.is_paused() {
+            self.encode(frame);
+        }
+    }
+
+    /// A frame left the encoder, `age` after it went in.
+    pub(crate) fn encoded(&self, age: Duration) {
+        self.meter.lock().unwrap().encoding.add(age);
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Sends the last picture again, so that a held stream still answers key frame requests.
+    pub(crate) fn repeat(&self) {
+        let last = self.last.lock().unwrap().clone();
+        if let Some(mut frame) = last {
+            self.encoder.push(&mut frame);
+        }
+    }
+
+    /// Size of the picture that goes to the encoder.
+    pub(crate) fn size(&self) -> Option<(u32, u32)> {
+        let last = self.last.lock().unwrap().clone()?;
+        let structure = last.caps.structure(0)?;
+        let side = |name| {
+            structure
+                .get::<i32>(name)
+                .ok()
+                .and_then(|side| u32::try_from(side).ok())
+        };
+        Some((side("width")?, side("height")?))
+    }
+
+    /// When the last frame came in, since the session began.
+    pub(crate) fn last_input(&self) -> Option<Duration> {
+        self.meter.lock().unwrap().input.last()
+    }
+
+    pub(crate) fn meter(&self) -> Meter {
+        self.meter.lock().unwrap().clone()
+    }
+
+    fn encode(&self, mut frame: Frame) {
+        let replaced = self.encoder.push(&mut frame);
+        let now = self.born.elapsed();
+        {
+            let mut meter = self.meter.lock().unwrap();
+            meter.output.count(now);
+            meter.dropped += u64::from(replaced);
+        }
+        self.last.lock().unwrap().replace(frame);
+    }
+}
+
+impl Frame {
+    fn take(sample: &gst::Sample) -> Option<Self> {
+        Some(Self {
+            caps: sample.caps_owned()?,
+            buffer: sample.buffer_owned()?,
+        })
+    }
+}

@@ -1,0 +1,36 @@
+//! Pictures on their way: from the browser to the processors and back.
+//!
+//! ```text
+//! peer pipeline        webrtcbin ► depay ► decoder ► appsink ─┐        ┌─► appsrc ► encoder ► pay ► webrtcbin
+//!                                                         handover ────┤ (nothing loaded: straight across)
+//! processing pipeline                                         └─► appsrc ► processors ► appsink ─┘
+//! ```
+//!
+//! Decision: two pipelines and a hand-over, because one pipeline that leaves webrtcbin and comes back to it is a loop
+//! ("loop detected in the graph"), and because a processor may load a model for a minute while the peer connects.
+//!
+//! Files without GStreamer decide ([`offer`], [`answer`], [`candidate`], [`congestion`], [`remb`], [`meter`],
+//! [`template`]); the others carry out.
+
+pub mod answer;
+pub mod candidate;
+pub(crate) mod channel;
+pub(crate) mod codec;
+pub mod congestion;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod feedback;
+pub(crate) mod handover;
+pub(crate) mod ice;
+pub mod meter;
+pub(crate) mod negotiate;
+pub mod offer;
+pub(crate) mod peer;
+pub(crate) mod processing;
+pub(crate) mod receive;
+pub mod remb;
+pub(crate) mod send;
+pub mod template;
+pub(crate) mod warm;
+
+pub(crate) use error::MediaError;

@@ -1,0 +1,194 @@
+//! One browser: webrtcbin, what comes out of it and what goes in.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gst::glib;
+use gst::prelude::*;
+use gst_webrtc::WebRTCPeerConnectionState;
+use tokio::sync::mpsc;
+
+use super::channel::Channel;
+use super::congestion::Report;
+use super::error::{MediaError, make, set};
+use super::event::{self, Event, Events};
+use super::feedback::Feedback;
+use super::handover::{Handover, Inlet};
+use super::negotiate::{self, Gathering};
+use super::offer::Plan;
+use super::send::{self, Sender};
+use super::{ice, receive};
+
+/// How a peer connects.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// Only these; empty is every address of the machine.
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) stun_server: Option<String>,
+    pub(crate) turn_servers: Vec<String>,
+    /// How long a lost packet may be waited for, milliseconds.
+    ///
+    /// It delays nothing else: no sink here waits for a clock.
+    pub(crate) jitter_buffer: u32,
+}
+
+/// A webrtcbin in its own pipeline, answering one browser.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pipeline: gst::Pipeline,
+    webrtcbin: gst::Element,
+    sender: Sender,
+    feedback: Feedback,
+    gathering: Gathering,
+    pub(crate) channel: Channel,
+    pub(crate) plan: Plan,
+}
+
+impl Peer {
+    /// Builds everything up to the offer; `door` is where frames to send go in.
+    pub(crate) fn new(
+        plan: Plan,
+        connection: &Connection,
+        events: &Events,
+        messages: mpsc::Sender<String>,
+    ) -> Result<(Self, Inlet), MediaError> {
+        let pipeline = gst::Pipeline::new();
+        event::watch(&pipeline, events.clone());
+        let webrtcbin = make("webrtcbin")?;
+        set(
+            &webrtcbin,
+            "bundle-policy",
+            if plan.bundled { "max-bundle" } else { "none" },
+        )?;
+        set(&webrtcbin, "latency", &connection.jitter_buffer.to_string())?;
+        if let Some(server) = &connection.stun_server {
+            set(&webrtcbin, "stun-server", server)?;
+        }
+        for server in &connection.turn_servers {
+            webrtcbin.emit_by_name::<bool>("add-turn-server", &[server]);
+        }
+        ice::prepare(&webrtcbin, &connection.addresses);
+        pipeline.add(&webrtcbin)?;
+        on_state(&webrtcbin, events.clone());
+        on_transceivers(&webrtcbin);
+        let feedback = Feedback::watch(&webrtcbin);
+        let gathering = Gathering::watch(&webrtcbin);
+        let channel = Channel::watch(&webrtcbin, events, messages);
+        let (sender, door) = send::build(&pipeline, &webrtcbin, &plan)?;
+        Ok((
+            Self {
+                pipeline,
+                webrtcbin,
+                sender,
+                feedback,
+                gathering,
+                channel,
+                plan,
+            },
+            door,
+        ))
+    }
+
+    /// Connects the decoded side and starts; may block for milliseconds.
+    pub(crate) fn start(
+        &self,
+        handover: &Arc<Handover>,
+        events: &Events,
+    ) -> Result<(), MediaError> {
+        receive::on_pads(&self.webrtcbin, self.plan.input, handover, events);
+        self.sender.handover.set(Arc::downgrade(handover)).ok();
+        self.pipeline.set_state(gst::State::Playing)?;
+        Ok(())
+    }
+
+    pub(crate) async fn answer(&self, offer: &str) -> Result<String, MediaError> {
+        negotiate::answer(&self.webrtcbin, offer, &self.plan, &self.gathering).await
+    }
+
+    /// A checked candidate of the client's.
+    pub(crate) fn add_candidate(&self, line: u32, candidate: &str) {
+        self.webrtcbin
+            .emit_by_name::<()>("add-ice-candidate", &[&line, &candidate]);
+    }
+
+    /// Packets that ever came from the client.
+    pub(crate) fn packets(&self) -> u64 {
+        self.feedback.packets()
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.feedback.report(&self.webrtcbin)
+    }
+
+    pub(crate) fn set_bitrate(&self, bits_per_second: u32) {
+        self.sender.encoder.set_bitrate(bits_per_second);
+    }
+
+    /// Makes the next frame we send one that can be decoded alone.
+    pub(crate) fn send_key_frame(&self) {
+        let request = gst_video::UpstreamForceKeyUnitEvent::builder()
+            .all_headers(true)
+            .build();
+        if let Some(pad) = self.sender.encoder.element.static_pad("src") {
+            pad.send_event(request);
+        }
+    }
+
+    /// Asks the browser for such a frame (PLI).
+    pub(crate) fn ask_key_frame(&self) {
+        for pad in self.webrtcbin.src_pads() {
+            pad.send_event(
+                gst_video::UpstreamForceKeyUnitEvent::builder()
+                    .all_headers(true)
+                    .build(),
+            );
+        }
+    }
+
+    /// Stops and frees everything; blocks until GStreamer's threads have ended.
+    pub(crate) fn stop(&self) {
+        self.channel.forget();
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::warn!("a peer's pipeline did not stop");
+        }
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+    }
+}
+
+/// Whoever forgets to stop (a panic on the way) still leaves nothing running.
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Follows the connection as a whole.
+fn on_state(webrtcbin: &gst::Element, events: Events) {
+    webrtcbin.connect_notify(Some("connection-state"), move |webrtcbin, _| {
+        let event = match webrtcbin.property::<WebRTCPeerConnectionState>("connection-state") {
+            WebRTCPeerConnectionState::Connected => Event::Connected,
+            WebRTCPeerConnectionState::Failed => Event::Disconnected("the connection failed"),
+            WebRTCPeerConnectionState::Closed => Event::Disconnected("the connection was closed"),
+            _ => return,
+        };
+        events.send(event).ok();
+    });
+}
+
+/// Transceivers that webrtcbin makes itself, for lines we did not link: those of a second video line ask for lost
+/// packets again like our own.
+fn on_transceivers(webrtcbin: &gst::Element) {
+    webrtcbin.connect_closure(
+        "on-new-transceiver",
+        false,
+        glib::closure!(
+            move |_: &gst::Element, transceiver: &gst_webrtc::WebRTCRTPTransceiver| {
+                if transceiver.kind() == gst_webrtc::WebRTCKind::Video {
+                    transceiver.set_property("do-nack", true);
+                }
+            }
+        ),
+    );
+}

@@ -1,0 +1,297 @@
+//! The processors of one session, in a pipeline of their own.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use gst::prelude::*;
+use serde_json::{Map, Value};
+
+use super::error::{MediaError, set};
+use super::event::{self, Events};
+use super::handover::{Handover, Inlet};
+use super::template::Template;
+use crate::processor::Processor;
+use crate::session::Parameters;
+
+const TEMPLATE: &str = include_str!("../../../pipelines/browser-diffusion-browser.launch");
+/// Text-to-video: black frames set the pace, the processor makes the picture.
+const MADE_FRAMES: &str = "videotestsrc name=source is-live=true pattern=black ! capsfilter name=made \
+     ! queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0";
+/// Size of made frames when no processor has a wish.
+const MADE_SIZE: (u32, u32) = (512, 512);
+
+/// One processor's element.
+#[derive(Debug)]
+struct Node {
+    id: String,
+    pipeline_id: String,
+    element: gst::Element,
+}
+
+/// A running chain of processors.
+#[derive(Debug)]
+pub(crate) struct Processing {
+    pipeline: gst::Pipeline,
+    nodes: Vec<Node>,
+    handover: Arc<OnceLock<Arc<Handover>>>,
+}
+
+impl Processing {
+    /// Builds the chain. `None` when there is nothing to do between decoder and encoder. The inlet is the chain's
+    /// door for decoded frames; a text-to-video chain has none.
+    pub(crate) fn build(
+        processors: &[Processor],
+        takes_input: bool,
+        initial: &Parameters,
+        events: &Events,
+    ) -> Result<Option<(Self, Option<Inlet>)>, MediaError> {
+        let chain: Vec<(&Processor, &'static str)> = processors
+            .iter()
+            .filter_map(|processor| Some((processor, processor.factory?)))
+            .collect();
+        if chain.is_empty() && takes_input {
+            return Ok(None);
+        }
+        for (_, factory) in &chain {
+            gst::ElementFactory::find(factory)
+                .ok_or_else(|| MediaError::Missing((*factory).into()))?;
+        }
+        let factories: Vec<&'static str> = chain.iter().map(|(_, factory)| *factory).collect();
+        let template = Template::read(TEMPLATE).map_err(MediaError::Pipeline)?;
+        let template = if takes_input {
+            template
+        } else {
+            template.with_source(MADE_FRAMES)
+        };
+        let pipeline = gst::parse::launch(&template.with_processors(&factories).launch())
+            .map_err(|error| MediaError::Pipeline(error.message().to_owned()))?
+            .downcast::<gst::Pipeline>()
+            .map_err(|_| MediaError::Pipeline("the template is no pipeline".into()))?;
+        event::watch(&pipeline, events.clone());
+
+        let nodes = chain
+            .iter()
+            .enumerate()
+            .map(|(index, (processor, _))| prepare(&pipeline, index, processor, initial))
+            .collect::<Result<_, _>>()?;
+        let handover: Arc<OnceLock<Arc<Handover>>> = Arc::default();
+        collect(&pipeline, handover.clone())?;
+        let door = if takes_input {
+            let source = named(&pipeline, "source")?
+                .downcast::<gst_app::AppSrc>()
+                .map_err(|_| MediaError::Pipeline("the template's source is no appsrc".into()))?;
+            Some(Inlet::new(source, None))
+        } else {
+            let (width, height) = chain
+                .first()
+                .and_then(|(processor, _)| processor.size)
+                .unwrap_or(MADE_SIZE);
+            let caps = format!(
+                "video/x-raw,format=RGB,width={width},height={height},framerate=30/1,pixel-aspect-ratio=1/1"
+            );
+            set(&named(&pipeline, "made")?, "caps", &caps)?;
+            pace(&pipeline, handover.clone())?;
+            None
+        };
+        Ok(Some((
+            Self {
+                pipeline,
+                nodes,
+                handover,
+            },
+            door,
+        )))
+    }
+
+    /// Where finished frames go; before [`Self::start`].
+    pub(crate) fn connect(&self, handover: &Arc<Handover>) {
+        self.handover.set(handover.clone()).ok();
+    }
+
+    /// Starts; blocks while a processor loads its model. A failure also arrives as an event, with the reason.
+    pub(crate) fn start(&self) -> Result<(), MediaError> {
+        self.pipeline.set_state(gst::State::Playing)?;
+        Ok(())
+    }
+
+    /// Hands a patch to the processors (or the one of this node).
+    ///
+    /// # Errors
+    ///
+    /// The first refusal, in the processor's words.
+    pub(crate) fn apply(&self, node_id: Option<&str>, patch: &Parameters) -> Result<(), String> {
+        let meant = |node: &&Node| node_id.is_none_or(|id| id == node.id || id == node.pipeline_id);
+        let mut nodes = self.nodes.iter().filter(meant).peekable();
+        if nodes.peek().is_none() {
+            tracing::warn!(
+                node_id,
+                "no processor of this name; the parameters were dropped"
+            );
+        }
+        let text = Value::Object(patch.clone()).to_string();
+        nodes
+            .filter_map(|node| apply(&node.element, &text))
+            .next()
+            .map_or(Ok(()), Err)
+    }
+
+    /// The processors' own figures, by node.
+    pub(crate) fn stats(&self) -> Map<String, Value> {
+        self.nodes
+            .iter()
+            .map(|node| (node.id.clone(), stats(&node.element)))
+            .collect()
+    }
+
+    /// Stops and frees everything; blocks while a processor loads or works.
+    pub(crate) fn stop(&self) {
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::warn!("a processing pipeline did not stop");
+        }
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+    }
+}
+
+/// Whoever forgets to stop (a panic on the way) still leaves nothing running.
+impl Drop for Processing {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn named(pipeline: &gst::Pipeline, name: &str) -> Result<gst::Element, MediaError> {
+    pipeline
+        .by_name(name)
+        .ok_or_else(|| MediaError::Pipeline(format!("the template has no `{name}`")))
+}
+
+/// Sets one processor's properties, first of all the initial parameters, while it is still stopped.
+fn prepare(
+    pipeline: &gst::Pipeline,
+    index: usize,
+    processor: &Processor,
+    initial: &Parameters,
+) -> Result<Node, MediaError> {
+    let element = named(pipeline, &format!("processor-{index}"))?;
+    for (property, value) in &processor.properties {
+        set(&element, property, value)?;
+    }
+    if !initial.is_empty() && element.find_property("parameters").is_some() {
+        set(
+            &element,
+            "parameters",
+            &Value::Object(initial.clone()).to_string(),
+        )?;
+    }
+    if let Some((width, height)) = processor.size {
+        let caps = gst::Caps::builder("video/x-raw")
+            .field("width", i32::try_from(width).unwrap_or(i32::MAX))
+            .field("height", i32::try_from(height).unwrap_or(i32::MAX))
+            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+            .build();
+        named(pipeline, &format!("size-{index}"))?.set_property("caps", caps);
+    }
+    Ok(Node {
+        id: processor.node_id.clone(),
+        pipeline_id: processor.pipeline_id.clone(),
+        element,
+    })
+}
+
+/// Passes finished frames on, with their age: a frame's timestamp is when it entered.
+fn collect(
+    pipeline: &gst::Pipeline,
+    handover: Arc<OnceLock<Arc<Handover>>>,
+) -> Result<(), MediaError> {
+    let sink = named(pipeline, "sink")?
+        .downcast::<gst_app::AppSink>()
+        .map_err(|_| MediaError::Pipeline("the template's sink is no appsink".into()))?;
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let entered = sample.buffer().and_then(gst::BufferRef::pts);
+                let age = sink
+                    .current_running_time()
+                    .zip(entered)
+                    .map(|(now, entered)| now.saturating_sub(entered));
+                if let Some(handover) = handover.get() {
+                    handover.processed(&sample, age.map(Duration::from));
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+    Ok(())
+}
+
+/// Counts made frames, and holds them back while the session is paused.
+fn pace(
+    pipeline: &gst::Pipeline,
+    handover: Arc<OnceLock<Arc<Handover>>>,
+) -> Result<(), MediaError> {
+    let source = named(pipeline, "source")?;
+    let pad = source
+        .static_pad("src")
+        .ok_or_else(|| MediaError::Pipeline("the source has no pad".into()))?;
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        match handover.get() {
+            Some(handover) if handover.is_paused() => gst::PadProbeReturn::Drop,
+            Some(handover) => {
+                handover.count_input();
+                gst::PadProbeReturn::Ok
+            }
+            None => gst::PadProbeReturn::Ok,
+        }
+    });
+    Ok(())
+}
+
+/// One processor's answer to a patch: an error sentence, or nothing.
+fn apply(element: &gst::Element, patch: &str) -> Option<String> {
+    use gst::glib::subclass::SignalId;
+    // An element that takes no parameters (a plain effect) is still a processor.
+    SignalId::lookup("apply-parameters", element.type_())?;
+    element.emit_by_name::<Option<String>>("apply-parameters", &[&patch])
+}
+
+fn stats(element: &gst::Element) -> Value {
+    if element.find_property("stats").is_none() {
+        return Value::Object(Map::new());
+    }
+    let Ok(Some(stats)) = element
+        .property_value("stats")
+        .get::<Option<gst::Structure>>()
+    else {
+        return Value::Object(Map::new());
+    };
+    Value::Object(
+        stats
+            .iter()
+            .map(|(name, value)| (name.to_string(), json_of(value)))
+            .collect(),
+    )
+}
+
+fn json_of(value: &gst::glib::SendValue) -> Value {
+    if let Ok(number) = value.get::<u64>() {
+        return number.into();
+    }
+    if let Ok(number) = value.get::<f64>() {
+        return number.into();
+    }
+    let text = || {
+        value
+            .serialize()
+            .map(|text| text.to_string())
+            .unwrap_or_default()
+    };
+    if let Ok(text) = value.get::<String>() {
+        return text.into();
+    }
+    // Other numbers and booleans read the same in JSON as in GStreamer's text.
+    let text = text();
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}

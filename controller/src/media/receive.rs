@@ -1,0 +1,98 @@
+//! The browser's picture: from webrtcbin's pad to decoded frames.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+
+use super::codec;
+use super::error::{MediaError, make};
+use super::event::{Event, Events};
+use super::handover::Handover;
+
+/// Decodes what comes on the input line and lets everything else run out.
+///
+/// Trap: a panic in `pad-added` aborts the process, so every failure becomes an event.
+pub(crate) fn on_pads(
+    webrtcbin: &gst::Element,
+    input: Option<usize>,
+    handover: &Arc<Handover>,
+    events: &Events,
+) {
+    let (handover, events) = (handover.clone(), events.clone());
+    webrtcbin.connect_pad_added(move |webrtcbin, pad| {
+        if pad.direction() != gst::PadDirection::Src {
+            return;
+        }
+        let Some(pipeline) = webrtcbin.parent().and_downcast::<gst::Pipeline>() else {
+            return;
+        };
+        let built = if input.is_some() && line_of(pad) == input {
+            decode(&pipeline, pad, &handover)
+        } else {
+            discard(&pipeline, pad)
+        };
+        if let Err(error) = built {
+            events.send(Event::Failed(error.to_string())).ok();
+        }
+    });
+}
+
+/// The m-line a pad of webrtcbin belongs to.
+fn line_of(pad: &gst::Pad) -> Option<usize> {
+    let transceiver = pad.property::<Option<gst_webrtc::WebRTCRTPTransceiver>>("transceiver")?;
+    usize::try_from(transceiver.mlineindex()).ok()
+}
+
+fn decode(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    handover: &Arc<Handover>,
+) -> Result<(), MediaError> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let encoding = caps
+        .structure(0)
+        .and_then(|rtp| rtp.get::<String>("encoding-name").ok())
+        .unwrap_or_default();
+    let mut elements = codec::decoders(&encoding)?;
+    let sink = gst_app::AppSink::builder()
+        .caps(&gst::Caps::new_empty_simple("video/x-raw"))
+        .sync(false)
+        .async_(false)
+        .max_buffers(1)
+        .drop(true)
+        .enable_last_sample(false)
+        .build();
+    let handover = handover.clone();
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                handover.decoded(&sink.pull_sample().map_err(|_| gst::FlowError::Eos)?);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build(),
+    );
+    elements.push(sink.upcast());
+    codec::add_linked(pipeline, &elements)?;
+    for element in elements.iter().rev() {
+        element.sync_state_with_parent()?;
+    }
+    let entry = elements[0]
+        .static_pad("sink")
+        .ok_or_else(|| MediaError::Missing("a depayloader's sink pad".into()))?;
+    pad.link(&entry)?;
+    Ok(())
+}
+
+/// A pad nobody takes would stop the whole receiver with not-linked.
+fn discard(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), MediaError> {
+    let sink = make("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    sink.set_property("enable-last-sample", false);
+    pipeline.add(&sink)?;
+    sink.sync_state_with_parent()?;
+    if let Some(entry) = sink.static_pad("sink") {
+        pad.link(&entry)?;
+    }
+    Ok(())
+}
