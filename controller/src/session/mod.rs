@@ -3,7 +3,14 @@
 //! This file is the contract between the REST edge (`api/`) and the sessions themselves: data in, data out,
 //! no GStreamer type. The edge holds `Arc<dyn Sessions>`, so its tests need no media.
 
+mod actor;
+mod metrics;
 pub mod none;
+mod outbox;
+pub mod parameters;
+pub mod registry;
+mod state;
+mod watchdog;
 
 use std::fmt;
 

@@ -1,0 +1,271 @@
+//! All sessions of the process.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+
+use super::actor::{self, Beginning, Command};
+use super::state::State;
+use super::{Answer, Candidate, Offer, Parameters, SessionError, Sessions, parameters};
+use crate::media::candidate::{self, Verdict};
+use crate::media::offer::{self, Codec};
+use crate::media::peer::Connection;
+use crate::media::{codec, warm};
+
+/// All sessions end within this, or are left to end by themselves.
+const SHUTDOWN: Duration = Duration::from_millis(900);
+
+/// How sessions are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Most sessions at once.
+    pub limit: usize,
+    /// Addresses to be reached at; empty is every address of the machine, or loopback where that is the only one.
+    pub addresses: Vec<IpAddr>,
+    /// `stun://host:port`; none by default, nothing outside is contacted.
+    pub stun_server: Option<String>,
+    /// `turn://user:password@host:port` each.
+    pub turn_servers: Vec<String>,
+    /// How long a lost packet may be waited for, milliseconds; delays nothing else.
+    pub jitter_buffer_ms: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limit: 8,
+            addresses: Vec::new(),
+            stun_server: None,
+            turn_servers: Vec::new(),
+            jitter_buffer_ms: 80,
+        }
+    }
+}
+
+/// The sessions of this process.
+#[derive(Debug)]
+pub struct Registry {
+    settings: Settings,
+    able: Vec<Codec>,
+    entries: Arc<Mutex<Vec<Entry>>>,
+}
+
+/// A live session, oldest first.
+#[derive(Debug, Clone)]
+struct Entry {
+    id: String,
+    commands: mpsc::UnboundedSender<Command>,
+    state: Arc<State>,
+}
+
+impl Registry {
+    /// Looks for codecs and warms GStreamer up in the background, so that the first client waits no longer than the
+    /// second.
+    ///
+    /// # Errors
+    ///
+    /// When GStreamer cannot start or has no codec pair.
+    pub fn new(settings: Settings) -> Result<Self, SessionError> {
+        gst::init().map_err(|error| SessionError::Failed(error.to_string()))?;
+        let able = codec::able();
+        if able.is_empty() {
+            return Err(SessionError::Failed(
+                "GStreamer has neither VP8 nor H.264; install its good and bad plugins".into(),
+            ));
+        }
+        warm::up();
+        Ok(Self {
+            settings,
+            able,
+            entries: Arc::default(),
+        })
+    }
+
+    fn admit(
+        &self,
+        offer: &Offer,
+        codec: Codec,
+    ) -> Result<(Entry, mpsc::UnboundedReceiver<Command>), SessionError> {
+        let (commands, mailbox) = mpsc::unbounded_channel();
+        let state = Arc::new(State::new(codec.encoding_name(), &offer.initial_parameters));
+        let entry = Entry {
+            id: uuid::Uuid::new_v4().to_string(),
+            commands,
+            state,
+        };
+        let mut entries = self.entries.lock().unwrap();
+        if entries.len() >= self.settings.limit {
+            return Err(SessionError::TooMany(self.settings.limit));
+        }
+        entries.push(entry.clone());
+        Ok((entry, mailbox))
+    }
+
+    fn connection(&self) -> Connection {
+        let Settings {
+            addresses,
+            stun_server,
+            turn_servers,
+            jitter_buffer_ms,
+            ..
+        } = self.settings.clone();
+        Connection {
+            addresses,
+            stun_server,
+            turn_servers,
+            jitter_buffer: jitter_buffer_ms,
+        }
+    }
+
+    fn entry(&self, id: &str) -> Result<Entry, SessionError> {
+        let entries = self.entries.lock().unwrap();
+        entries
+            .iter()
+            .find(|entry| entry.id == id)
+            .cloned()
+            .ok_or_else(|| SessionError::NotFound(id.into()))
+    }
+
+    fn all(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap().clone()
+    }
+}
+
+fn remove(entries: &Weak<Mutex<Vec<Entry>>>, id: &str) {
+    if let Some(entries) = entries.upgrade() {
+        entries.lock().unwrap().retain(|entry| entry.id != id);
+    }
+}
+
+impl Entry {
+    async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        // A session that has ended already needs no word.
+        if self.commands.send(Command::Close { reply }).is_ok() {
+            closed.await.ok();
+        }
+    }
+}
+
+impl Sessions for Registry {
+    fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
+        Box::pin(async move {
+            parameters::check(&offer.initial_parameters).map_err(SessionError::BadParameter)?;
+            let plan = offer::read(&offer.sdp, &self.able).map_err(SessionError::BadOffer)?;
+            let (entry, mailbox) = self.admit(&offer, plan.codec)?;
+            let id = entry.id.clone();
+            let span = tracing::info_span!("session", id = &id[..8]);
+            span.in_scope(|| tracing::info!(codec = plan.codec.encoding_name(), "a session opens"));
+            let beginning = Beginning {
+                offer,
+                plan,
+                connection: self.connection(),
+                state: entry.state,
+            };
+            let (answered, answer) = oneshot::channel();
+            let (entries, known) = (Arc::downgrade(&self.entries), id.clone());
+            let leave = move || remove(&entries, &known);
+            tokio::spawn(actor::run(beginning, mailbox, answered, leave).instrument(span));
+            let ended = || SessionError::Failed("it ended before it was answered".into());
+            let sdp = answer.await.map_err(|_| ended())??;
+            Ok(Answer {
+                sdp,
+                session_id: id,
+            })
+        })
+    }
+
+    fn add_candidates(
+        &self,
+        id: &str,
+        candidates: Vec<Candidate>,
+    ) -> BoxFuture<'_, Result<(), SessionError>> {
+        let entry = self.entry(id);
+        Box::pin(async move {
+            if candidates.is_empty() {
+                return Ok(());
+            }
+            let entry = entry?;
+            let mut usable = Vec::new();
+            for Candidate {
+                candidate,
+                sdp_mid,
+                sdp_m_line_index,
+            } in candidates
+            {
+                match candidate::read(candidate.as_deref()).map_err(SessionError::BadCandidate)? {
+                    Verdict::Use(text) => usable.push((sdp_mid, sdp_m_line_index, text.to_owned())),
+                    Verdict::End => {}
+                    Verdict::Ignore(reason) => {
+                        tracing::debug!(reason, "a candidate was passed over")
+                    }
+                }
+            }
+            let gone = |_| SessionError::NotFound(entry.id.clone());
+            entry
+                .commands
+                .send(Command::AddCandidates(usable))
+                .map_err(gone)
+        })
+    }
+
+    fn close(&self, id: &str) -> BoxFuture<'_, ()> {
+        let entry = self.entry(id);
+        Box::pin(async move {
+            if let Ok(entry) = entry {
+                entry.close().await;
+            }
+        })
+    }
+
+    fn apply_parameters(&self, patch: Parameters) -> BoxFuture<'_, Result<(), SessionError>> {
+        Box::pin(async move {
+            parameters::check(&patch).map_err(SessionError::BadParameter)?;
+            let asked: Vec<_> = self
+                .all()
+                .iter()
+                .filter_map(|entry| {
+                    let (reply, applied) = oneshot::channel();
+                    entry
+                        .commands
+                        .send(Command::Apply {
+                            patch: patch.clone(),
+                            reply,
+                        })
+                        .ok()?;
+                    Some(applied)
+                })
+                .collect();
+            // A session that ended meanwhile has nothing to say.
+            join_all(asked).await.into_iter().flatten().collect()
+        })
+    }
+
+    fn parameters(&self) -> Parameters {
+        self.all()
+            .first()
+            .map(|entry| entry.state.parameters())
+            .unwrap_or_default()
+    }
+
+    fn metrics(&self) -> Map<String, Value> {
+        self.all()
+            .iter()
+            .map(|entry| (entry.id.clone(), entry.state.metrics()))
+            .collect()
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let entries = self.all();
+            tokio::time::timeout(SHUTDOWN, join_all(entries.iter().map(Entry::close)))
+                .await
+                .ok();
+        })
+    }
+}

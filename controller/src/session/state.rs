@@ -1,0 +1,71 @@
+//! What others may read of a session while its actor runs.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::metrics::{self, Link};
+use super::{Parameters, parameters};
+use crate::media::handover::Handover;
+use crate::media::processing::Processing;
+
+/// One session's readable side; its actor writes, the registry reads.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) born: Instant,
+    codec: &'static str,
+    known: Mutex<Parameters>,
+    link: Mutex<Link>,
+    pub(super) handover: OnceLock<Arc<Handover>>,
+    pub(super) processing: OnceLock<Arc<Processing>>,
+}
+
+impl State {
+    pub(super) fn new(codec: &'static str, initial: &Parameters) -> Self {
+        let mut known = Parameters::new();
+        parameters::remember(&mut known, &parameters::route(initial).remembered);
+        Self {
+            born: Instant::now(),
+            codec,
+            known: Mutex::new(known),
+            link: Mutex::default(),
+            handover: OnceLock::new(),
+            processing: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn parameters(&self) -> Parameters {
+        self.known.lock().unwrap().clone()
+    }
+
+    pub(super) fn remember(&self, remembered: &Parameters) {
+        parameters::remember(&mut self.known.lock().unwrap(), remembered);
+    }
+
+    pub(super) fn set_link(&self, link: Link) {
+        *self.link.lock().unwrap() = link;
+    }
+
+    pub(super) fn metrics(&self) -> Value {
+        let meter = self
+            .handover
+            .get()
+            .map(|handover| handover.meter())
+            .unwrap_or_default();
+        let stats = self
+            .processing
+            .get()
+            .map(|processing| processing.stats())
+            .unwrap_or_default();
+        let link = *self.link.lock().unwrap();
+        metrics::shape(
+            &meter,
+            link,
+            self.codec,
+            &self.parameters(),
+            &stats,
+            self.born.elapsed(),
+        )
+    }
+}
