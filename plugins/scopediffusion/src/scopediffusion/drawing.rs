@@ -1,0 +1,169 @@
+//! The stream itself, on whichever thread infers: the caller's in strict pacing, our own in live pacing.
+
+use std::time::Instant;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_video::VideoInfo;
+
+use super::imp::ScopeDiffusion;
+use super::queue::Item;
+use super::stream::{Stream, StreamError};
+use super::{errors, messages};
+
+impl ScopeDiffusion {
+    pub(super) fn handle(
+        &self,
+        item: Item<gst::Buffer, gst::Event>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        match item {
+            Item::Frame(buffer) => self.draw(&buffer),
+            Item::Event(event) => {
+                match event.view() {
+                    gst::EventView::Caps(caps) => self.configure(caps.caps())?,
+                    gst::EventView::Segment(segment) => {
+                        if let Some(segment) = segment.segment().downcast_ref::<gst::ClockTime>() {
+                            self.streaming.lock().unwrap().segment = segment.clone();
+                        }
+                    }
+                    gst::EventView::Eos(_) => self.drain()?,
+                    _ => {}
+                }
+                match self.srcpad.push_event(event) {
+                    true => Ok(gst::FlowSuccess::Ok),
+                    // A sticky event that nobody took yet is kept by the pad; the next buffer tells why.
+                    false => Ok(gst::FlowSuccess::Ok),
+                }
+            }
+        }
+    }
+
+    pub(super) fn configure(&self, caps: &gst::CapsRef) -> Result<(), gst::FlowError> {
+        let info = VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
+        let model = self
+            .model
+            .lock()
+            .unwrap()
+            .clone()
+            .ok_or(gst::FlowError::Flushing)?;
+        // Pictures of the old size go out before the caps of the new one.
+        self.drain()?;
+        let settings = {
+            let mut control = self.control.lock().unwrap();
+            // The engine is made from the parameters as they stand: nothing is left to tell it.
+            control.unheard.clear();
+            control.settings.clone()
+        };
+        match Stream::new(model, &settings, info) {
+            Ok(stream) => {
+                self.streaming.lock().unwrap().stream = Some(stream);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    pub(super) fn draw(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.follow_control(buffer);
+        let patches = std::mem::take(&mut self.control.lock().unwrap().unheard);
+        let began = Instant::now();
+        let drawn = {
+            let mut streaming = self.streaming.lock().unwrap();
+            let stream = streaming
+                .stream
+                .as_mut()
+                .ok_or(gst::FlowError::NotNegotiated)?;
+            let told = patches.iter().try_for_each(|patch| stream.apply(patch));
+            told.map_err(StreamError::from)
+                .and_then(|()| stream.process(buffer))
+        };
+        match drawn {
+            Ok(picture) => {
+                self.stats.lock().unwrap().inferred(began.elapsed());
+                self.announce_latency();
+                picture.map_or(Ok(gst::FlowSuccess::Ok), |picture| self.push(picture))
+            }
+            Err(StreamError::BadFrame(text)) => {
+                gst::element_imp_warning!(
+                    self,
+                    gst::StreamError::Format,
+                    ("frame skipped: {text}")
+                );
+                Ok(gst::FlowSuccess::Ok)
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    /// Lets control sources write the controllable properties for this frame's moment.
+    pub(super) fn follow_control(&self, buffer: &gst::Buffer) {
+        let moment = self
+            .streaming
+            .lock()
+            .unwrap()
+            .segment
+            .to_stream_time(buffer.pts());
+        if let Some(moment) = moment {
+            // Fails only without any control source, which is the usual case.
+            let _ = self.obj().sync_values(moment);
+        }
+    }
+
+    pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
+        loop {
+            let drained = match &mut self.streaming.lock().unwrap().stream {
+                Some(stream) => stream.drain(),
+                None => return Ok(()),
+            };
+            match drained {
+                Ok(Some(picture)) => self.push(picture)?,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.fail(&error)),
+            };
+        }
+    }
+
+    pub(super) fn push(&self, picture: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.stats.lock().unwrap().frames_out += 1;
+        self.srcpad.push(picture)
+    }
+
+    pub(super) fn fail(&self, error: &StreamError) -> gst::FlowError {
+        let message = errors::stream(error);
+        let element = self.obj();
+        let reason = errors::reason(error);
+        // No bus, no listener.
+        let _ = element.post_message(messages::processor_stopped(element.upcast_ref(), &reason));
+        self.post_error_message(message);
+        gst::FlowError::Error
+    }
+
+    /// Tells the pipeline when the latency it knows is no longer true.
+    pub(super) fn announce_latency(&self) {
+        let delay = self.delay();
+        let live = self.rhythm.lock().unwrap().live == Some(true);
+        let changed = {
+            let mut stats = self.stats.lock().unwrap();
+            let wanted = if live {
+                stats.new_latency(delay)
+            } else {
+                Some(delay).filter(|delay| *delay != stats.latency)
+            };
+            wanted.inspect(|latency| stats.latency = *latency)
+        };
+        if changed.is_some() {
+            let element = self.obj();
+            // No bus, nobody to recalculate.
+            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+        }
+    }
+
+    pub(super) fn delay(&self) -> gst::ClockTime {
+        let streaming = self.streaming.lock().unwrap();
+        streaming
+            .stream
+            .as_ref()
+            .and_then(Stream::delay)
+            .unwrap_or(gst::ClockTime::ZERO)
+    }
+}

@@ -1,0 +1,61 @@
+//! Engine errors → GStreamer's, once and with the precise code.
+
+use diffusion_engine::EngineError;
+
+use super::stream::StreamError;
+
+/// The message to post for an engine error: what, where, and what to do next.
+pub(crate) fn engine(error: &EngineError) -> gst::ErrorMessage {
+    let text = sentence(error);
+    match error {
+        EngineError::RuntimeMissing { .. } | EngineError::RuntimeFailed { .. } => {
+            gst::error_msg!(gst::LibraryError::Init, ("{text}"))
+        }
+        EngineError::ProviderUnavailable { .. } => {
+            gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
+        }
+        EngineError::ModelFolderMissing { .. } | EngineError::ModelFileMissing { .. } => {
+            gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
+        }
+        EngineError::ModelFileCorrupt { .. } => {
+            gst::error_msg!(gst::StreamError::WrongType, ("{text}"))
+        }
+        EngineError::ModelUnsupported { .. } => {
+            gst::error_msg!(gst::StreamError::CodecNotFound, ("{text}"))
+        }
+        EngineError::SizeNotDivisible { .. } => {
+            gst::error_msg!(gst::StreamError::Format, ("{text}"))
+        }
+        EngineError::BadParameter { .. } => {
+            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
+        }
+        EngineError::BadFrame { .. } => gst::error_msg!(gst::StreamError::Format, ("{text}")),
+        EngineError::InferenceFailed { .. } => {
+            gst::error_msg!(gst::LibraryError::Encode, ("{text}"))
+        }
+        // The enum may grow in its own crate.
+        _ => gst::error_msg!(gst::LibraryError::Failed, ("{text}")),
+    }
+}
+
+/// One sentence with its remedy, for messages and for `apply-parameters`.
+pub(crate) fn sentence(error: &EngineError) -> String {
+    format!("{error}; {}", error.remedy())
+}
+
+/// Why a frame could not be drawn, in one sentence with its remedy.
+pub(crate) fn reason(error: &StreamError) -> String {
+    match error {
+        StreamError::Engine(error) => sentence(error),
+        StreamError::BadFrame(text) | StreamError::Buffer(text) => text.clone(),
+    }
+}
+
+/// The message to post for a frame that could not be drawn.
+pub(crate) fn stream(error: &StreamError) -> gst::ErrorMessage {
+    match error {
+        StreamError::Engine(error) => engine(error),
+        StreamError::BadFrame(text) => gst::error_msg!(gst::StreamError::Format, ("{text}")),
+        StreamError::Buffer(text) => gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("{text}")),
+    }
+}

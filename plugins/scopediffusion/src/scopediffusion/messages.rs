@@ -1,0 +1,61 @@
+//! Element messages: what an application learns without asking.
+
+use diffusion_engine::Facts;
+
+/// `model-loading`, field `stage`: a sentence for people, several while a model loads.
+pub(crate) fn model_loading(element: &gst::Element, stage: &str) -> gst::Message {
+    element_message(
+        element,
+        gst::Structure::builder("model-loading")
+            .field("stage", stage)
+            .build(),
+    )
+}
+
+/// `processor-stopped`, field `reason`: no more pictures will come; an ERROR message with the same reason follows.
+pub(crate) fn processor_stopped(element: &gst::Element, reason: &str) -> gst::Message {
+    element_message(
+        element,
+        gst::Structure::builder("processor-stopped")
+            .field("reason", reason)
+            .build(),
+    )
+}
+
+fn element_message(element: &gst::Element, structure: gst::Structure) -> gst::Message {
+    gst::message::Element::builder(structure)
+        .src(element)
+        .build()
+}
+
+/// A QOS message for a frame that a newer one displaced.
+pub(crate) fn dropped(
+    element: &gst::Element,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+    frame: &gst::Buffer,
+    (processed, dropped): (u64, u64),
+) -> gst::Message {
+    gst::message::Qos::builder(true)
+        .src(element)
+        .running_time(segment.to_running_time(frame.pts()))
+        .stream_time(segment.to_stream_time(frame.pts()))
+        .timestamp(frame.pts())
+        .duration(frame.duration())
+        .stats(
+            gst::GenericFormattedValue::from(gst::format::Buffers::from_u64(processed)),
+            gst::GenericFormattedValue::from(gst::format::Buffers::from_u64(dropped)),
+        )
+        .build()
+}
+
+/// Property `model-info`: what was found in the model's files.
+pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
+    gst::Structure::builder("application/x-scopediffusion-model")
+        .field("name", facts.name.as_str())
+        .field("family", format!("{:?}", facts.family))
+        .field("provider", facts.provider.as_str())
+        .field("latent-channels", facts.latent_channels as u64)
+        .field("size-multiple", facts.size_multiple)
+        .field("stream-batch", facts.batchable)
+        .build()
+}

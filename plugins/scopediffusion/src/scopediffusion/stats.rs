@@ -1,0 +1,106 @@
+//! What the element counts.
+
+use std::time::Duration;
+
+/// Counters of one element since READY, and where time goes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Stats {
+    pub(crate) frames_in: u64,
+    pub(crate) frames_out: u64,
+    /// Displaced by a newer frame before they could be inferred (`pacing=live`).
+    pub(crate) frames_dropped: u64,
+    /// A smoothed time from frame to picture; zero before the first.
+    pub(crate) inference: Duration,
+    /// What the latency query was last answered with, beyond upstream's.
+    pub(crate) latency: gst::ClockTime,
+}
+
+impl Stats {
+    /// Takes one inference into the smoothed time: an eighth of the way to the new value, so one slow frame
+    /// counts little and ten slow frames count.
+    pub(crate) fn inferred(&mut self, took: Duration) {
+        self.inference = match self.inference {
+            Duration::ZERO => took,
+            known => known - known / 8 + took / 8,
+        };
+    }
+
+    /// Latency worth announcing for the present inference time, or `None` while the announced one still holds.
+    ///
+    /// Half as much again as the smoothed time covers the usual jitter; announcing costs a latency recalculation in
+    /// the whole pipeline, so it happens when the truth has left the announced value by a quarter of it.
+    pub(crate) fn new_latency(&self, delay: gst::ClockTime) -> Option<gst::ClockTime> {
+        let inference = u64::try_from(self.inference.as_nanos()).unwrap_or(u64::MAX);
+        let wanted = delay + gst::ClockTime::from_nseconds(inference.saturating_mul(3) / 2);
+        let low = self.latency / 2;
+        let high = self.latency + self.latency / 4;
+        (wanted > high || wanted < low).then_some(wanted)
+    }
+
+    pub(crate) fn structure(&self, provider: Option<&str>) -> gst::Structure {
+        gst::Structure::builder("application/x-scopediffusion-stats")
+            .field("frames-in", self.frames_in)
+            .field("frames-out", self.frames_out)
+            .field("frames-dropped", self.frames_dropped)
+            .field("inference-ms", self.inference.as_secs_f64() * 1e3)
+            .field("latency", self.latency)
+            .field("provider", provider)
+            .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steady(milliseconds: u64) -> Stats {
+        let mut stats = Stats::default();
+        for _ in 0..100 {
+            stats.inferred(Duration::from_millis(milliseconds));
+        }
+        stats
+    }
+
+    #[test]
+    fn the_first_inference_counts_whole() {
+        let mut stats = Stats::default();
+
+        stats.inferred(Duration::from_millis(40));
+
+        assert_eq!(stats.inference, Duration::from_millis(40));
+    }
+
+    #[test]
+    fn latency_is_announced_once_while_inference_is_steady() {
+        let mut stats = steady(20);
+
+        let announced = stats.new_latency(gst::ClockTime::ZERO).unwrap();
+        stats.latency = announced;
+
+        assert!((29..=30).contains(&announced.mseconds()), "{announced}");
+        assert_eq!(stats.new_latency(gst::ClockTime::ZERO), None);
+    }
+
+    #[test]
+    fn latency_is_announced_again_when_inference_slows_down() {
+        let mut stats = steady(20);
+        stats.latency = stats.new_latency(gst::ClockTime::ZERO).unwrap();
+
+        for _ in 0..40 {
+            stats.inferred(Duration::from_millis(60));
+        }
+
+        assert!(stats.new_latency(gst::ClockTime::ZERO).unwrap().mseconds() > 80);
+    }
+
+    #[test]
+    fn frames_in_flight_add_their_delay() {
+        let stats = steady(20);
+
+        let announced = stats
+            .new_latency(gst::ClockTime::from_mseconds(100))
+            .unwrap();
+
+        assert!((129..=130).contains(&announced.mseconds()), "{announced}");
+    }
+}

@@ -1,0 +1,191 @@
+//! One stream of frames of one size: the engine, the scaling around it, and the timestamps of frames in flight.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use diffusion_engine::{Engine, EngineError, Model, Outcome, Patch};
+use gst::prelude::*;
+use gst_video::{VideoFrameRef, VideoInfo};
+
+use super::frame::{self, Scaler};
+use super::settings::Settings;
+
+/// Why a frame gave no picture.
+#[derive(Debug)]
+pub(crate) enum StreamError {
+    /// The engine refused or failed.
+    Engine(EngineError),
+    /// The buffer does not hold the frame its caps promise.
+    BadFrame(String),
+    /// No memory for a picture, or GStreamer refused to scale.
+    Buffer(String),
+}
+
+impl From<EngineError> for StreamError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// What exists from caps to caps.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    info: VideoInfo,
+    engine: Engine,
+    scaler: Option<Scaler>,
+    /// Buffers without memory, carrying the timestamps of frames whose pictures are still to come.
+    in_flight: VecDeque<gst::Buffer>,
+}
+
+impl Stream {
+    /// Opens an engine for frames of `info`.
+    ///
+    /// # Errors
+    ///
+    /// If the model cannot work at that size, or GStreamer cannot scale to the size asked for.
+    pub(crate) fn new(
+        model: Arc<Model>,
+        settings: &Settings,
+        info: VideoInfo,
+    ) -> Result<Self, StreamError> {
+        let size = settings.model_size(info.width(), info.height());
+        let engine = Engine::new(
+            model,
+            size,
+            settings.batching(),
+            settings.parameters.clone(),
+        )?;
+        let scaler = (size != (info.width(), info.height()))
+            .then(|| Scaler::new(&info, size))
+            .transpose()
+            .map_err(|error| StreamError::Buffer(error.to_string()))?;
+        Ok(Self {
+            info,
+            engine,
+            scaler,
+            in_flight: VecDeque::new(),
+        })
+    }
+
+    /// How much later than its own input a picture leaves, in frames' worth of running time.
+    pub(crate) fn delay(&self) -> Option<gst::ClockTime> {
+        let (frames, fps) = (self.engine.delay() as u64, self.info.fps());
+        match (
+            frames,
+            u64::try_from(fps.numer()),
+            u64::try_from(fps.denom()),
+        ) {
+            (0, _, _) => Some(gst::ClockTime::ZERO),
+            (_, Ok(numer @ 1..), Ok(denom)) => {
+                gst::ClockTime::SECOND.mul_div_ceil(frames * denom, numer)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, patch: &Patch) -> Result<(), EngineError> {
+        self.engine.apply(patch)
+    }
+
+    /// Runs one frame; gives the picture that is complete now, with the timestamps of its own input.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`]; the stream can go on with the next frame.
+    pub(crate) fn process(
+        &mut self,
+        input: &gst::Buffer,
+    ) -> Result<Option<gst::Buffer>, StreamError> {
+        let frame = VideoFrameRef::from_buffer_ref_readable(input, &self.info)
+            .map_err(|_| StreamError::BadFrame(bad_frame(input, &self.info)))?;
+        let engine = &mut self.engine;
+        let mut run = |frame: &VideoFrameRef<&gst::BufferRef>| match frame::view(frame) {
+            Some(view) => engine.process(Some(&view)).map_err(StreamError::from),
+            None => Err(StreamError::BadFrame("the frame has no pixel plane".into())),
+        };
+        let outcome = match &mut self.scaler {
+            Some(scaler) => scaler
+                .read(&frame, run)
+                .map_err(|error| StreamError::Buffer(error.to_string()))??,
+            None => run(&frame)?,
+        };
+        self.in_flight.push_back(header(input));
+        self.collect(outcome)
+    }
+
+    /// The next picture still in flight at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`].
+    pub(crate) fn drain(&mut self) -> Result<Option<gst::Buffer>, StreamError> {
+        if self.in_flight.is_empty() {
+            return Ok(None);
+        }
+        let outcome = self.engine.drain()?;
+        self.collect(outcome)
+    }
+
+    /// Forgets everything in flight, after a flush.
+    pub(crate) fn reset(&mut self) {
+        self.engine.reset();
+        self.in_flight.clear();
+    }
+
+    fn collect(&mut self, outcome: Outcome) -> Result<Option<gst::Buffer>, StreamError> {
+        match outcome {
+            Outcome::Filling => return Ok(None),
+            Outcome::Picture => {}
+        }
+        let Some(mut buffer) = self.in_flight.pop_front() else {
+            return Ok(None);
+        };
+        let no_room = |error: gst::glib::BoolError| StreamError::Buffer(error.to_string());
+        let unpainted = || StreamError::Buffer("the picture's memory cannot be mapped".into());
+        let memory = gst::Memory::with_size(self.info.size());
+        let out = buffer.make_mut();
+        out.append_memory(memory);
+        let mut frame =
+            VideoFrameRef::from_buffer_ref_writable(out, &self.info).map_err(no_room)?;
+        let engine = &self.engine;
+        let paint = |frame: &mut VideoFrameRef<&mut gst::BufferRef>| -> Result<(), StreamError> {
+            let mut view = frame::view_mut(frame).ok_or_else(unpainted)?;
+            Ok(engine.write_picture(&mut view)?)
+        };
+        match &mut self.scaler {
+            Some(scaler) => scaler.write(&mut frame, paint).map_err(no_room)??,
+            None => paint(&mut frame)?,
+        }
+        drop(frame);
+        Ok(Some(buffer))
+    }
+}
+
+/// An empty buffer with the timestamps, flags and metas of `input`, less those that describe its memory.
+fn header(input: &gst::Buffer) -> gst::Buffer {
+    let mut header = gst::Buffer::new();
+    let out = header.make_mut();
+    let flags = gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::FLAGS;
+    // Copying timestamps and flags between two buffers of ours has no way to fail.
+    let copied = input.copy_into(out, flags, ..);
+    debug_assert!(copied.is_ok(), "{copied:?}");
+    input.foreach_meta(|meta| {
+        if !meta.has_tag::<gst::meta::tags::Memory>() {
+            // A meta that cannot be copied is dropped, as every transform in GStreamer does.
+            let _ = meta.transform(out, &gst::meta::MetaTransformCopy::new(..));
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    header
+}
+
+fn bad_frame(input: &gst::Buffer, info: &VideoInfo) -> String {
+    format!(
+        "a buffer of {} bytes cannot hold a {} frame of {}×{} ({} bytes)",
+        input.size(),
+        info.format(),
+        info.width(),
+        info.height(),
+        info.size()
+    )
+}

@@ -1,0 +1,249 @@
+//! Keeping time: strict loses nothing, live holds nobody up.
+
+mod ground;
+
+use std::time::{Duration, Instant};
+
+use ground::{ELEMENT, caps, frame, init, run, strict};
+use gst::prelude::*;
+
+fn stat(element: &gst::Element, name: &str) -> u64 {
+    element
+        .property::<gst::Structure>("stats")
+        .get(name)
+        .unwrap()
+}
+
+#[test]
+fn strict_gives_one_picture_for_each_picture() {
+    let mut harness = strict();
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+
+    for n in 0..20 {
+        let picture = harness.push_and_pull(frame(&caps, n)).unwrap();
+        assert_eq!(picture.pts(), frame(&caps, n).pts());
+    }
+
+    assert_eq!(harness.buffers_in_queue(), 0);
+    let element = harness.element().unwrap();
+    assert_eq!(
+        (stat(&element, "frames-in"), stat(&element, "frames-out")),
+        (20, 20)
+    );
+    assert_eq!(stat(&element, "frames-dropped"), 0);
+}
+
+/// OBS's GStreamer filter pushes one frame with framerate 0/1 and blocks for one picture.
+#[test]
+fn strict_takes_frames_without_a_rate() {
+    let mut harness = strict();
+    let mut caps = caps("BGRA", 64, 48);
+    caps.get_mut()
+        .unwrap()
+        .set("framerate", gst::Fraction::new(0, 1));
+    harness.set_src_caps(caps.clone());
+
+    for n in 0..3 {
+        assert!(harness.push_and_pull(frame(&caps, n)).is_ok());
+    }
+}
+
+#[test]
+fn several_steps_one_after_another_still_give_a_picture_at_once() {
+    let mut harness = strict();
+    let element = harness.element().unwrap();
+    element.set_property_from_str("batching", "sequential");
+    element.set_property_from_str("denoising-steps", "<500,250>");
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+
+    for n in 0..4 {
+        assert_eq!(
+            harness.push_and_pull(frame(&caps, n)).unwrap().pts(),
+            frame(&caps, n).pts()
+        );
+    }
+}
+
+#[test]
+fn the_stream_batch_delays_keeps_timestamps_and_drains_at_the_end() {
+    let mut harness = strict();
+    let element = harness.element().unwrap();
+    element.set_property_from_str("batching", "stream");
+    element.set_property_from_str("denoising-steps", "<700,500,250>");
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+
+    for n in 0..6 {
+        harness.push(frame(&caps, n)).unwrap();
+    }
+    assert_eq!(harness.buffers_in_queue(), 4, "two frames are in flight");
+    harness.set_upstream_latency(gst::ClockTime::ZERO);
+    assert_eq!(
+        harness.query_latency(),
+        gst::ClockTime::SECOND.mul_div_ceil(2, 30)
+    );
+    assert!(harness.push_event(gst::event::Eos::new()));
+
+    for n in 0..6 {
+        assert_eq!(harness.pull().unwrap().pts(), frame(&caps, n).pts());
+    }
+    assert_eq!(harness.try_pull(), None);
+}
+
+/// Eight pushes while inference of 512×512 frames runs: the pushes do not wait, the newest frame survives.
+#[test]
+fn live_never_holds_upstream_and_the_newest_frame_wins() {
+    init();
+    let element = gst::ElementFactory::make(ELEMENT)
+        .property_from_str("pacing", "live")
+        .build()
+        .unwrap();
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let caps = caps("RGB", 512, 512);
+    harness.set_src_caps(caps.clone());
+
+    let pushed: u64 = 40;
+    for n in 0..pushed {
+        harness.push(frame(&caps, n)).unwrap();
+    }
+    assert!(harness.push_event(gst::event::Eos::new()));
+    let mut pictures = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        match harness.try_pull() {
+            Some(picture) => pictures.push(picture.pts()),
+            None if element
+                .static_pad("src")
+                .unwrap()
+                .pad_flags()
+                .contains(gst::PadFlags::EOS) =>
+            {
+                break;
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    pictures.extend(std::iter::from_fn(|| harness.try_pull()).map(|picture| picture.pts()));
+
+    assert_eq!(
+        *pictures.last().unwrap(),
+        frame(&caps, pushed - 1).pts(),
+        "the newest frame came out"
+    );
+    assert!(pictures.is_sorted(), "{pictures:?}");
+    let dropped = stat(&element, "frames-dropped");
+    assert!(
+        dropped > 0,
+        "forty frames pushed at once cannot all be drawn"
+    );
+    assert_eq!(
+        pictures.len() as u64 + dropped,
+        pushed,
+        "every frame is drawn or counted"
+    );
+    let qos = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Qos])).count();
+    assert_eq!(qos as u64, dropped, "one QOS message for each drop");
+    element.set_bus(None::<&gst::Bus>);
+}
+
+#[test]
+fn live_reports_its_latency_and_adds_it_to_upstreams() {
+    init();
+    let element = gst::ElementFactory::make(ELEMENT)
+        .property_from_str("pacing", "live")
+        .build()
+        .unwrap();
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+    harness.push_and_pull(frame(&caps, 0)).unwrap();
+    let inference = element
+        .property::<gst::Structure>("stats")
+        .get::<f64>("inference-ms")
+        .unwrap();
+
+    harness.set_upstream_latency(gst::ClockTime::from_mseconds(20));
+    let latency = harness.query_latency().unwrap();
+
+    let ours = (latency - gst::ClockTime::from_mseconds(20)).nseconds() as f64 / 1e6;
+    assert!(
+        ours >= inference,
+        "{ours} ms reported, {inference} ms needed"
+    );
+}
+
+#[test]
+fn auto_is_live_behind_a_live_source_only() {
+    init();
+    for (live, expected) in [(true, "live"), (false, "strict")] {
+        let text = format!(
+            "videotestsrc is-live={live} num-buffers=10 ! video/x-raw,format=RGB,width=512,height=512,framerate=200/1 \
+             ! {ELEMENT} name=processor ! fakesink sync=false"
+        );
+        let pipeline = gst::parse::launch(&text)
+            .unwrap()
+            .downcast::<gst::Pipeline>()
+            .unwrap();
+        let element = pipeline.by_name("processor").unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+        let message = pipeline
+            .bus()
+            .unwrap()
+            .timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends)
+            .unwrap();
+        assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
+
+        let drops = stat(&element, "frames-dropped") > 0;
+
+        pipeline.set_state(gst::State::Null).unwrap();
+        assert_eq!(drops, expected == "live", "is-live={live}");
+    }
+}
+
+#[test]
+fn stopping_while_a_frame_is_drawn_is_clean() {
+    init();
+    let text = format!(
+        "videotestsrc is-live=true ! video/x-raw,format=RGB,width=512,height=512,framerate=60/1 ! {ELEMENT} pacing=live ! fakesink sync=false"
+    );
+    let pipeline = gst::parse::launch(&text).unwrap();
+
+    for _ in 0..5 {
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let started = pipeline.bus().unwrap().timed_pop_filtered(
+            gst::ClockTime::from_seconds(20),
+            &[
+                gst::MessageType::AsyncDone,
+                gst::MessageType::Error,
+                gst::MessageType::Latency,
+            ],
+        );
+        assert!(started.is_some_and(|message| message.type_() != gst::MessageType::Error));
+        pipeline.set_state(gst::State::Ready).unwrap();
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_pipeline_of_other_sizes_works_when_a_size_is_asked_for() {
+    let message = run(&format!(
+        "videotestsrc num-buffers=3 ! video/x-raw,width=321,height=177 ! videoconvert \
+         ! {ELEMENT} width=64 height=64 ! video/x-raw,width=321,height=177 ! fakesink"
+    ));
+
+    assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
+}
+
+#[test]
+fn without_a_size_asked_for_upstream_is_made_to_scale() {
+    let message = run(&format!(
+        "videotestsrc num-buffers=3 ! video/x-raw,width=320,height=180 ! videoconvert ! videoscale ! {ELEMENT} ! fakesink"
+    ));
+
+    assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
+}
