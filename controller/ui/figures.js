@@ -104,7 +104,7 @@ export class Figures {
     const server = this.#metrics.latency_ms;
     return {
       value: now.roundTrip + jitter + (server ?? 0),
-      how: this.#source.stamped ? "code unreadable" : server === undefined ? "network" : "network, model",
+      how: this.#source.stamped ? "code unreadable" : server == null ? "network" : "network, model",
     };
   }
 
