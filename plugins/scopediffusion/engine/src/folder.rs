@@ -12,7 +12,7 @@ mod proof;
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -251,12 +251,8 @@ impl Root {
         let proof = match part.bytes {
             Some(bytes) => proof::prove(&mut Cursor::new(bytes), bytes.len() as u64),
             None => {
-                let file = File::open(&part.path).map_err(|error| corrupt(error.to_string()))?;
-                let length = file
-                    .metadata()
-                    .map_err(|error| corrupt(error.to_string()))?
-                    .len();
-                proof::prove(&mut std::io::BufReader::new(file), length)
+                let (file, length) = open(&part.path)?;
+                proof::prove(&mut BufReader::new(file), length)
             }
         };
         proof.map_err(corrupt)
@@ -276,9 +272,9 @@ impl Root {
             path: path.clone(),
             reason,
         };
-        let opened = File::open(&path).map_err(|error| corrupt(error.to_string()))?;
         let mut bytes = Vec::new();
-        opened
+        open(&path)?
+            .0
             .take(LONGEST_TEXT + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| corrupt(error.to_string()))?;
@@ -328,6 +324,20 @@ fn embedded(files: &[(&'static str, &'static [u8])], file: &str) -> Option<&'sta
         .map(|(_, bytes)| *bytes)
 }
 
+/// A file and its length; what is not a plain file (a pipe would block us) is refused.
+fn open(path: &Path) -> Result<(File, u64), EngineError> {
+    let corrupt = |reason: String| EngineError::ModelFileCorrupt {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let found = std::fs::metadata(path).map_err(|error| corrupt(error.to_string()))?;
+    if !found.is_file() {
+        return Err(corrupt("it is not a file".into()));
+    }
+    let file = File::open(path).map_err(|error| corrupt(error.to_string()))?;
+    Ok((file, found.len()))
+}
+
 fn name_of(dir: &Path) -> String {
     let absolute = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let names = absolute
@@ -336,3 +346,6 @@ fn name_of(dir: &Path) -> String {
     let telling = names.filter(|name| !matches!(*name, "model" | "onnx"));
     telling.take(1).collect::<String>()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 mod cache;
 mod facts;
 mod network;
+mod trial;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -86,7 +87,15 @@ impl Model {
             Provider::Cuda => "cuda",
             Provider::TensorRt => "tensorrt",
         };
-        Self::assemble(folder, graphs, provider)
+        Self::assemble(folder, graphs, provider).map_err(|error| match error {
+            // Some drivers let graphs open that they cannot run.
+            EngineError::ModelUnsupported { reason, .. }
+                if provider != "cpu" && reason.contains("CUDA") =>
+            {
+                EngineError::ProviderUnavailable { provider, reason }
+            }
+            other => other,
+        })
     }
 
     /// Checks the graphs against each other and the folder.
@@ -103,7 +112,7 @@ impl Model {
                     path: folder.show("tokenizer/tokenizer.json"),
                     reason,
                 })?;
-        let (networks, found) = Networks::try_out(graphs, folder, &empty)?;
+        let (networks, found) = trial::try_out(graphs, folder, &empty)?;
         let facts = facts::gather(folder, &found, provider);
         tracing::debug!(?facts, "model loaded");
         Ok(Self {
@@ -183,7 +192,7 @@ impl Model {
             reason,
         };
         let ids = self.tokenizer.encode(text).map_err(failed)?;
-        let embedding = self.networks.embed(&ids)?;
+        let embedding: Arc<[f32]> = self.networks.embed(&ids)?.values.into();
         cache().put(text, Arc::clone(&embedding));
         Ok(embedding)
     }
@@ -219,3 +228,6 @@ impl Model {
 }
 
 pub(crate) use self::network::Rows;
+
+#[cfg(test)]
+mod tests;

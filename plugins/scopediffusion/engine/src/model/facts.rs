@@ -1,6 +1,6 @@
 //! What a model is and can do, in words and numbers for people and for caps negotiation.
 
-use super::network::Found;
+use super::trial::Found;
 use crate::error::EngineError;
 use crate::folder::Folder;
 

@@ -1,0 +1,200 @@
+//! Folders as they arrive in real life: complete, incomplete, damaged, or something else.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::golden;
+
+fn refusal(change: impl FnOnce(&Path)) -> EngineError {
+    let copy = golden::model_copy();
+    change(copy.path());
+    Folder::open(copy.path()).expect_err("the folder is refused")
+}
+
+/// The end of the path that an error blames, with its reason.
+fn blamed(error: &EngineError) -> String {
+    let (path, reason) = match error {
+        EngineError::ModelFileMissing { path } => (path, "missing"),
+        EngineError::ModelFileCorrupt { path, reason } => (path, reason.as_str()),
+        other => panic!("{other:?} blames no file"),
+    };
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    format!("{}: {reason}", parts[parts.len() - 2..].join("/"))
+}
+
+#[test]
+fn a_whole_folder_opens_without_a_runtime() {
+    let folder = Folder::open(&golden::model_dir()).unwrap();
+
+    assert_eq!(folder.name(), "model-tiny");
+    assert!(folder.trailing && !folder.has_second_text_encoder);
+    assert_eq!(folder.autoencoder.scaling(), 1.0);
+}
+
+#[test]
+fn a_folder_called_model_is_named_after_the_one_around_it() {
+    let around = tempfile::Builder::new().prefix("sketch").tempdir().unwrap();
+    fs::create_dir(around.path().join("model")).unwrap();
+
+    assert!(name_of(&around.path().join("model")).starts_with("sketch"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let error = Folder::open(Path::new("/no/such/model")).unwrap_err();
+
+    assert_eq!(
+        error,
+        EngineError::ModelFolderMissing {
+            path: "/no/such/model".into()
+        }
+    );
+}
+
+#[test]
+fn every_file_that_a_model_needs_is_missed_by_name() {
+    for file in [
+        "unet/model.onnx",
+        "text_encoder/model.onnx",
+        "vae_encoder/model.onnx",
+        "vae_decoder/model.onnx",
+        "scheduler/scheduler_config.json",
+    ] {
+        let error = refusal(|dir| fs::remove_file(dir.join(file)).unwrap());
+        assert_eq!(blamed(&error), format!("{file}: missing"));
+    }
+    let error = refusal(|dir| fs::remove_dir_all(dir.join("tokenizer")).unwrap());
+    assert_eq!(blamed(&error), "tokenizer/vocab.json: missing");
+}
+
+#[test]
+fn a_folder_does_without_hints() {
+    let copy = golden::model_copy();
+    for file in [
+        "model_index.json",
+        "unet/config.json",
+        "vae_decoder/config.json",
+    ] {
+        fs::remove_file(copy.path().join(file)).unwrap();
+    }
+    fs::remove_file(copy.path().join("tokenizer/tokenizer.json")).unwrap();
+
+    let folder = Folder::open(copy.path()).unwrap();
+
+    assert_eq!(folder.autoencoder.scaling(), 0.18215);
+}
+
+#[test]
+fn the_only_graph_of_a_part_may_have_any_name() {
+    let copy = golden::model_copy();
+    let unet = copy.path().join("unet");
+    fs::rename(unet.join("model.onnx"), unet.join("fused.onnx")).unwrap();
+
+    let folder = Folder::open(copy.path()).unwrap();
+    assert!(folder.unet.path().ends_with("unet/fused.onnx"));
+
+    fs::copy(unet.join("fused.onnx"), unet.join("plain.onnx")).unwrap();
+    let error = Folder::open(copy.path()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("none of its 2 graphs is model.onnx"),
+        "{error}"
+    );
+}
+
+#[test]
+fn damaged_files_are_blamed_with_a_reason() {
+    let write = |file: &'static str, text: &'static str| {
+        blamed(&refusal(|dir| fs::write(dir.join(file), text).unwrap()))
+    };
+    assert_eq!(write("unet/model.onnx", ""), "unet/model.onnx: it is empty");
+    let pointer = write(
+        "unet/model.onnx",
+        "version https://git-lfs.github.com/spec/v1\noid",
+    );
+    assert!(pointer.contains("git-lfs pointer"), "{pointer}");
+    assert!(write("vae_decoder/model.onnx", "<html>").contains("a web page"));
+    assert!(write("unet/config.json", "{").contains("EOF"));
+    assert!(write("unet/config.json", r#"{"in_channels": -4}"#).contains("invalid value"));
+    assert!(write("unet/config.json", r#"{"sample_multiple_of": 0}"#).contains("1 to 1024"));
+    assert!(write("model_index.json", r#"{"default_video_timesteps": []}"#).contains("falling"));
+    let scheduler = "scheduler/scheduler_config.json";
+    assert!(write(scheduler, r#"{"beta_schedule": "sigmoid"}"#).contains("`sigmoid` is unknown"));
+    assert!(write(scheduler, r#"{"prediction_type": "flow"}"#).contains("unknown variant `flow`"));
+    assert!(write("tokenizer/tokenizer.json", "[]").starts_with("tokenizer/tokenizer.json"));
+    let special = write(
+        "tokenizer/special_tokens_map.json",
+        r#"{"bos_token": "<begin>"}"#,
+    );
+    assert!(special.contains("no `<begin>`"), "{special}");
+}
+
+#[test]
+fn a_folder_in_place_of_a_file_is_blamed() {
+    let error = refusal(|dir| {
+        fs::remove_file(dir.join("unet/model.onnx")).unwrap();
+        fs::create_dir(dir.join("unet/model.onnx")).unwrap();
+    });
+
+    assert_eq!(blamed(&error), "unet/model.onnx: it is not a file");
+}
+
+#[test]
+fn a_transformer_in_place_of_a_unet_is_not_supported() {
+    let error = refusal(|dir| fs::rename(dir.join("unet"), dir.join("transformer")).unwrap());
+
+    assert!(
+        error
+            .to_string()
+            .contains("a transformer instead of a unet"),
+        "{error}"
+    );
+}
+
+const FILES: [&str; 11] = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/model.onnx",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/model.onnx",
+    "vae_decoder/config.json",
+    "vae_decoder/model.onnx",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_damaged_folder_is_opened_or_refused_without_panic(
+        file in 0..FILES.len(),
+        cut in proptest::option::of(0.0..1.0_f64),
+        damage in proptest::collection::vec((0.0..1.0_f64, any::<u8>()), 0..4),
+        ready_made: bool,
+    ) {
+        let copy = golden::model_copy();
+        let path = copy.path().join(FILES[file]);
+        let mut bytes = fs::read(&path).unwrap();
+        for (at, byte) in damage {
+            let at = (at * bytes.len() as f64) as usize;
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate((cut * bytes.len() as f64) as usize);
+        }
+        fs::write(&path, bytes).unwrap();
+        if !ready_made {
+            fs::remove_file(copy.path().join("tokenizer/tokenizer.json")).unwrap();
+        }
+
+        if let Ok(folder) = Folder::open(copy.path()) {
+            let _ = folder.tokenizer.encode("neon lights at night");
+        }
+    }
+}
