@@ -75,7 +75,7 @@ fn a_missing_model_folder_is_named() {
 
     assert!(error.matches(gst::ResourceError::NotFound), "{error:?}");
     assert!(
-        text.contains("/nowhere/model") && text.contains("model-dir"),
+        text.contains("/nowhere/model") && text.contains("set the model folder"),
         "{text}"
     );
 }

@@ -120,15 +120,14 @@ impl Parameters {
             paused,
             motion
         );
-        take!(transition_frames_per_step, add_noise);
+        take!(
+            denoising_steps,
+            noise_scale,
+            transition_frames_per_step,
+            add_noise
+        );
         if let Some(transition) = &patch.transition {
             next.prompts.clone_from(&transition.target_prompts);
-        }
-        if patch.denoising_steps.is_some() {
-            next.denoising_steps.clone_from(&patch.denoising_steps);
-        }
-        if patch.noise_scale.is_some() {
-            next.noise_scale = patch.noise_scale;
         }
         next.check()?;
         *self = next;

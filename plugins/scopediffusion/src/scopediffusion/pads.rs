@@ -115,17 +115,19 @@ impl ScopeDiffusion {
     }
 
     pub(super) fn flush_stop(&self, pad: &gst::Pad, event: gst::Event) -> bool {
-        // The inference thread has seen the flush; wait until it stands still before it is set going again.
-        let paused = self.srcpad.pause_task().is_ok();
+        let live = self.rhythm.lock().unwrap().live == Some(true);
+        if live {
+            // The inference thread has seen the flush; it must stand still before it is set going again. Refused
+            // only while the pad is being deactivated, and then there is nothing to set going.
+            let _ = self.srcpad.pause_task();
+        }
         if let Some(stream) = &mut self.streaming.lock().unwrap().stream {
             stream.reset();
         }
         self.rhythm.lock().unwrap().flow = Ok(gst::FlowSuccess::Ok);
         let forwarded = gst::Pad::event_default(pad, Some(&*self.obj()), event);
         self.queue.set_flushing(false);
-        let live = self.rhythm.lock().unwrap().live == Some(true);
-        let running = !live || self.start_inference().is_ok();
-        paused && forwarded && running
+        forwarded && (!live || self.start_inference().is_ok())
     }
 
     /// Decides between live and strict, once, when the first caps arrive: by then upstream knows what it is.

@@ -34,8 +34,10 @@ pub struct Patch {
     pub(crate) negative_prompt: Option<String>,
     pub(crate) prompt_interpolation: Option<Interpolation>,
     pub(crate) transition: Option<Transition>,
-    pub(crate) denoising_steps: Option<Vec<u16>>,
-    pub(crate) noise_scale: Option<f32>,
+    /// `Some(None)` leaves the steps to the model.
+    pub(crate) denoising_steps: Option<Option<Vec<u16>>>,
+    /// `Some(None)` leaves the noise to the denoising steps.
+    pub(crate) noise_scale: Option<Option<f32>>,
     pub(crate) seed: Option<u64>,
     pub(crate) input_mode: Option<InputMode>,
     pub(crate) paused: Option<bool>,
@@ -52,7 +54,8 @@ impl Patch {
     /// Keys: `prompts` (list of `{text, weight}` or of texts) or `prompt`, `negative_prompt`,
     /// `prompt_interpolation_method`, `transition`, `denoising_step_list`, `noise_scale`, `seed` or
     /// `base_seed`, `input_mode`, `paused`, `reset_cache`, `manage_cache`, `motion`,
-    /// `transition_frames_per_step`, `do_add_noise`. `null` counts as not said.
+    /// `transition_frames_per_step`, `do_add_noise`. `null` counts as not said; the text `"model"`
+    /// for `noise_scale` or `denoising_step_list` takes back what was said.
     ///
     /// # Errors
     ///
@@ -101,8 +104,13 @@ impl Patch {
                     patch.prompt_interpolation = Some(interpolation(key, value)?);
                 }
                 "transition" => patch.transition = Some(transition(value)?),
-                "denoising_step_list" => patch.denoising_steps = Some(steps(key, value)?),
-                "noise_scale" => patch.noise_scale = Some(number(key, value, 0.0, 1.0)?),
+                "denoising_step_list" => {
+                    patch.denoising_steps = Some(unless_model(value, |value| steps(key, value))?);
+                }
+                "noise_scale" => {
+                    let scale = |value: &Value| number(key, value, 0.0, 1.0);
+                    patch.noise_scale = Some(unless_model(value, scale)?);
+                }
                 "seed" => patch.seed = Some(whole(key, value, u64::MAX)?),
                 "base_seed" => base_seed = Some(whole(key, value, u64::MAX)?),
                 "input_mode" => patch.input_mode = Some(input_mode(key, value)?),
@@ -179,6 +187,18 @@ fn transition(value: &Value) -> Result<Transition, EngineError> {
         num_steps,
         interpolation,
     })
+}
+
+/// `None` for the text `"model"`, which leaves the choice to the model; else what `read` makes of it.
+fn unless_model<T>(
+    value: &Value,
+    read: impl Fn(&Value) -> Result<T, EngineError>,
+) -> Result<Option<T>, EngineError> {
+    if value.as_str() == Some("model") {
+        Ok(None)
+    } else {
+        read(value).map(Some)
+    }
 }
 
 /// Timesteps from Scope's list: one below each number, 0 at least.
@@ -339,6 +359,18 @@ mod tests {
         assert!(refusal(&steps).len() < 300, "the value is shortened");
         let long = format!(r#"{{"prompt": "{}"}}"#, "x".repeat(4001));
         assert!(refusal(&long).contains("4001 characters"));
+    }
+
+    #[test]
+    fn the_word_model_takes_back_what_was_said() {
+        let json = r#"{"noise_scale": "model", "denoising_step_list": "model"}"#;
+        let patch = Patch::from_json(json).unwrap();
+
+        assert_eq!(
+            (patch.noise_scale, patch.denoising_steps),
+            (Some(None), Some(None))
+        );
+        assert!(refusal(r#"{"noise_scale": "loud"}"#).contains("noise_scale"));
     }
 
     #[test]
