@@ -177,6 +177,13 @@ impl Engine {
         self.stream.delay()
     }
 
+    /// Frames that were let in and whose pictures are still to come: [`Engine::delay`] of them
+    /// once the rows are full, fewer after [`Engine::apply`] had to drop some.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.stream.occupied()
+    }
+
     /// Timesteps of a frame, falling.
     #[must_use]
     pub fn timesteps(&self) -> Vec<u16> {
@@ -226,7 +233,7 @@ impl Engine {
     ///
     /// [`EngineError::InferenceFailed`] if a graph fails.
     pub fn drain(&mut self) -> Result<Outcome, EngineError> {
-        while self.stream.is_occupied() {
+        while self.stream.occupied() > 0 {
             if self.advance()? {
                 return Ok(Outcome::Picture);
             }

@@ -355,9 +355,10 @@ fn a_change_of_the_step_count_fills_the_rows_anew() {
     process(&mut engine, 0);
     process(&mut engine, 1);
 
+    assert_eq!(engine.in_flight(), 1);
     patch(&mut engine, r#"{"denoising_step_list": [1000, 750, 500]}"#);
 
-    assert_eq!(engine.delay(), 2);
+    assert_eq!((engine.delay(), engine.in_flight()), (2, 0));
     assert!(engine.has_picture(), "the last picture stays");
     assert_eq!(process(&mut engine, 2), Outcome::Filling);
     assert_eq!(process(&mut engine, 3), Outcome::Filling);
