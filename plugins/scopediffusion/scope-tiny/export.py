@@ -77,7 +77,9 @@ def write_configs(out: Path) -> None:
     write_json(out / "model_index.json", _class_name="StableDiffusionPipeline", _name_or_path="scope-tiny",
                scheduler=["diffusers", "LCMScheduler"], text_encoder=["diffusers", "OnnxRuntimeModel"],
                tokenizer=["transformers", "CLIPTokenizer"], unet=["diffusers", "OnnxRuntimeModel"],
-               vae_decoder=["diffusers", "OnnxRuntimeModel"], vae_encoder=["diffusers", "OnnxRuntimeModel"])
+               vae_decoder=["diffusers", "OnnxRuntimeModel"], vae_encoder=["diffusers", "OnnxRuntimeModel"],
+               # One step is all it was trained for: a second would paint the style on top of the style.
+               default_video_timesteps=[359], default_text_timesteps=[999])
 
 
 def export(checkpoint: Path, out: Path) -> None:
