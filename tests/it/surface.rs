@@ -52,5 +52,6 @@ fn gst_inspect_reads_the_plugin_file_without_onnx_runtime() {
             String::from_utf8_lossy(&out.stderr)
         );
         assert!(text.contains("Element Properties"), "{text}");
+        insta::assert_snapshot!(format!("{element}-signals"), inspect::signals(&text));
     }
 }

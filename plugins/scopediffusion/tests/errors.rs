@@ -156,6 +156,20 @@ fn after_a_refusal_the_same_element_starts_when_the_cause_is_gone() {
 }
 
 #[test]
+fn a_model_set_in_ready_counts_from_the_next_start() {
+    init();
+    let element = gst::ElementFactory::make(ELEMENT).build().unwrap();
+    element.set_state(gst::State::Ready).unwrap();
+
+    element.set_property("model-dir", "/nowhere");
+    assert!(element.set_state(gst::State::Paused).is_err());
+
+    element.set_property("model-dir", None::<String>);
+    assert!(element.set_state(gst::State::Paused).is_ok());
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
 fn a_size_the_model_cannot_work_at_is_said_with_its_multiple() {
     let mut harness = strict();
     let bus = gst::Bus::new();

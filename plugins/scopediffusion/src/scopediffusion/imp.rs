@@ -213,11 +213,17 @@ impl ElementImpl for ScopeDiffusion {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        if transition == gst::StateChange::NullToReady {
+        // Going to PAUSED only picks up what was set in READY: an unchanged model is already there.
+        if matches!(
+            transition,
+            gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused
+        ) {
             self.load_model().map_err(|message| {
                 self.post_error_message(message);
                 gst::StateChangeError
             })?;
+        }
+        if transition == gst::StateChange::NullToReady {
             *self.stats.lock().unwrap() = Stats::default();
         }
         let success = self.parent_change_state(transition)?;
