@@ -57,17 +57,6 @@ export const addCandidates = (sessionId, candidates) =>
 export const closeSession = (sessionId) =>
   call("DELETE", `/api/v1/webrtc/offer/${encodeURIComponent(sessionId)}`, undefined, undefined, { keepalive: true });
 
-const recordingPath = (sessionId) => `/api/v1/recordings/${encodeURIComponent(sessionId)}`;
-export const startRecording = (sessionId) => call("POST", `${recordingPath(sessionId)}/start`);
-export const stopRecording = (sessionId) => call("POST", `${recordingPath(sessionId)}/stop`);
-
-/** Fetched rather than linked to, because a link cannot carry the access token. */
-export async function fetchRecording(sessionId) {
-  const response = await request("GET", recordingPath(sessionId));
-  const name = /filename="?([^";]+)/.exec(response.headers.get("content-disposition") ?? "")?.[1];
-  return { blob: await response.blob(), name: name ?? "recording.mp4" };
-}
-
 async function call(method, path, body, signal, options) {
   const response = await request(method, path, body, signal, options);
   if (response.status === 204) return null;

@@ -143,18 +143,12 @@ function watch(opened) {
       }),
     ),
   );
-  opened.addEventListener(
-    "lost",
-    mine(() =>
-      fail(
-        {
-          sentence: "The connection to the server was lost.",
-          hint: "Looking for the server…",
-        },
-        { action: "Reconnect", knock: true },
-      ),
-    ),
-  );
+  opened.addEventListener("lost", mine(lose));
+}
+
+function lose() {
+  const lost = { sentence: "The connection to the server was lost.", hint: "Looking for the server…" };
+  fail(lost, { action: "Reconnect", knock: true });
 }
 
 function goLive() {
@@ -162,7 +156,7 @@ function goLive() {
   clearTimeout(patience);
   setState("live");
   figures.start(session);
-  viewer.setSession(session.id);
+  viewer.setLive(true);
 }
 
 /** What the server says on the parameter channel. */
@@ -195,8 +189,8 @@ function letGo() {
   source.releaseTrack();
   figures.stop();
   prompts.rest();
+  viewer.setLive(false);
   viewer.clear();
-  viewer.setSession(null);
 }
 
 function stop() {
@@ -280,7 +274,7 @@ function applyModel() {
   const chosen = model();
   picker.setModel(chosen);
   prompts.setModel(chosen);
-  by("model-note").textContent = chosen?.description ?? "";
+  by("model-note").textContent = api.asSentence(chosen?.description);
   const { width, height } = preferredSize(chosen, picker.mode);
   offerSizes(`${width}x${height}`);
   drawParameters();
@@ -373,6 +367,7 @@ by("stamp").addEventListener("change", () => {
   source.stamped = by("stamp").checked;
 });
 picker.addEventListener("change", drawParameters);
+figures.addEventListener("silence", lose);
 prompts.addEventListener("change", ({ detail }) => change(detail));
 parameters.addEventListener("change", ({ detail }) => change(detail));
 stillness.addEventListener("change", () => {

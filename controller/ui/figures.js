@@ -6,8 +6,11 @@ import { readStamp, stampScratch } from "./stamp.js";
 
 const EVERY_MS = 1000;
 const TRACE_POINTS = 60;
+/** So many seconds without an answer and without a picture, and the server counts as gone. */
+const SILENT_ROUNDS = 3;
 
-export class Figures {
+/** Event: `silence`, when neither the server nor its pictures are heard of any more. */
+export class Figures extends EventTarget {
   #shown = {};
   #video;
   #source;
@@ -21,8 +24,10 @@ export class Figures {
   #scratch = stampScratch();
   #traces;
   #metrics = {};
+  #silentRounds = 0;
 
   constructor(root, video, source) {
+    super();
     for (const value of root.querySelectorAll("[data-figure]")) this.#shown[value.dataset.figure] = value;
     this.#traces = Object.fromEntries(
       [...root.querySelectorAll("canvas[data-trace]")].map((canvas) => [canvas.dataset.trace, new Trace(canvas)]),
@@ -47,6 +52,7 @@ export class Figures {
     this.#watching = 0;
     this.#session = null;
     this.#metrics = {};
+    this.#silentRounds = 0;
     this.#stamped = [];
     for (const value of Object.values(this.#shown)) value.textContent = value.dataset.empty ?? "–";
     for (const trace of Object.values(this.#traces)) trace.clear();
@@ -64,13 +70,20 @@ export class Figures {
 
   async #measure() {
     const session = this.#session;
-    const [stats, server] = await Promise.all([readStats(session.peer), api.metrics().catch(() => null)]);
+    const [stats, server] = await Promise.all([
+      readStats(session.peer),
+      api.metrics(AbortSignal.timeout(EVERY_MS)).catch(() => null),
+    ]);
     // The session may have ended while we asked.
     if (session !== this.#session) return;
     this.#metrics = ownMetrics(server, session.id);
     const now = { ...stats, at: performance.now(), presented: this.#presented };
+    const isSilent = !server && this.#before && now.framesDecoded === this.#before.framesDecoded;
+    this.#silentRounds = isSilent ? this.#silentRounds + 1 : 0;
     if (this.#before) this.#show(now, this.#before);
     this.#before = now;
+    // The connection itself needs ten seconds and more to notice that the other end has died.
+    if (this.#silentRounds >= SILENT_ROUNDS) this.dispatchEvent(new Event("silence"));
   }
 
   #show(now, before) {
@@ -81,7 +94,7 @@ export class Figures {
     this.#write("fps-in", this.#source.kind === "none" ? "–" : rate("framesSent").toFixed(1));
     this.#write("fps-model", this.#metrics.pipeline_fps?.toFixed(1) ?? "–");
     this.#write("bitrate", `${bits(rate("bytesReceived") * 8)}`);
-    const dropped = now.framesDropped + (this.#metrics.frames_dropped ?? 0);
+    const dropped = now.framesDropped + droppedByServer(this.#metrics);
     this.#write("dropped", String(dropped));
     const latency = this.#latency(now, before);
     this.#write("latency", latency.value === null ? "–" : `${Math.round(latency.value)}`);
@@ -144,6 +157,11 @@ async function readStats(peer) {
 function ownMetrics(reply, id) {
   const sessions = reply?.sessions ?? {};
   return sessions[id] ?? Object.values(sessions)[0] ?? {};
+}
+
+/** In front of the model and inside it; each leaves out what it cannot do in time. */
+function droppedByServer({ frames_dropped: waiting = 0, processors = {} }) {
+  return Object.values(processors).reduce((sum, stats) => sum + (stats?.["frames-dropped"] ?? 0), waiting);
 }
 
 function bits(perSecond) {

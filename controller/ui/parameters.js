@@ -1,5 +1,6 @@
 // The model's own controls, drawn from its schema. One class per panel; one small builder per kind of control.
 
+import { asSentence } from "./api.js";
 import { element, icon } from "./element.js";
 import { fieldsOf, readSteps } from "./schema.js";
 
@@ -118,7 +119,9 @@ const testIdOf = (field) => ({ testid: idOf(field) });
 
 /** The frame every control shares: name, control, and a note that the control points at. */
 function framed(field, control, ...aside) {
-  const note = field.note ? element("p", { className: "note", id: `${idOf(field)}-note` }, field.note) : null;
+  const note = field.note
+    ? element("p", { className: "note", id: `${idOf(field)}-note` }, asSentence(field.note))
+    : null;
   if (note) control.setAttribute("aria-describedby", note.id);
   const name = element("label", { className: "name", htmlFor: control.id }, field.label);
   return {

@@ -1,15 +1,17 @@
 // The pictures on the page: their shape, how they are arranged, and what can be kept of them.
 
-import * as api from "./api.js";
-import { say, sayError } from "./messages.js";
+import { say } from "./messages.js";
+
+/** The first one the browser knows is used. */
+const RECORDING_TYPES = ["video/mp4;codecs=avc1.42E01F", "video/webm;codecs=vp8", "video/webm"];
+const RECORDING_BITS = 6_000_000;
 
 const by = (id) => document.getElementById(id);
 
 export class Viewer {
   #root = by("viewer");
   #video = by("output-video");
-  #recording = false;
-  #sessionId = null;
+  #recorder = null;
   #awake = null;
 
   constructor() {
@@ -57,13 +59,13 @@ export class Viewer {
     this.#video.requestVideoFrameCallback?.(act);
   }
 
-  /** Which session the recording belongs to; null while there is none. */
-  setSession(id) {
-    this.#sessionId = id;
-    by("still").disabled = id === null;
-    by("record").disabled = id === null;
-    if (id === null) this.#markRecording(false);
-    this.#stayAwake(id !== null);
+  /** There is a picture to keep, or there is none any more. */
+  setLive(live) {
+    by("still").disabled = !live;
+    by("record").disabled = !live;
+    // The session ends, the recording is not lost: it is saved as far as it goes.
+    if (!live) this.#finishRecording();
+    this.#stayAwake(live);
   }
 
   /** A phone must not go dark in the middle of a performance. Not every browser can promise that. */
@@ -98,37 +100,40 @@ export class Viewer {
     say("Picture saved.");
   }
 
-  async toggleRecording() {
+  /** Records what is seen, here in the browser: it needs nothing from the server and adds no load to it. */
+  toggleRecording() {
     if (by("record").disabled) return;
-    const id = this.#sessionId;
-    by("record").disabled = true;
-    try {
-      if (this.#recording) await this.#finishRecording(id);
-      else {
-        await api.startRecording(id);
-        this.#markRecording(true);
-        say("Recording.");
-      }
-    } catch (error) {
-      sayError(error);
-    } finally {
-      by("record").disabled = this.#sessionId === null;
+    if (this.#recorder) {
+      this.#finishRecording();
+      return;
     }
+    const type = RECORDING_TYPES.find((each) => window.MediaRecorder?.isTypeSupported(each));
+    if (!type) {
+      say("This browser cannot record.", { hint: "Use a current Chrome, Edge, Firefox or Safari.", isError: true });
+      return;
+    }
+    const parts = [];
+    const recorder = new MediaRecorder(this.#video.srcObject, { mimeType: type, videoBitsPerSecond: RECORDING_BITS });
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.onstop = () => {
+      this.#markRecording(null);
+      save(new Blob(parts, { type }), `gst-scope-${timeForName()}.${type.startsWith("video/mp4") ? "mp4" : "webm"}`);
+      say("Recording saved.");
+    };
+    recorder.start(1000);
+    this.#markRecording(recorder);
+    say("Recording.");
   }
 
-  async #finishRecording(id) {
-    this.#markRecording(false);
-    // Fetched before it is stopped: after the stop a server may have thrown the file away.
-    const { blob, name } = await api.fetchRecording(id);
-    await api.stopRecording(id);
-    save(blob, name);
-    say("Recording saved.");
+  #finishRecording() {
+    // The browser may have stopped it already, when the last track ended.
+    if (this.#recorder?.state !== "inactive") this.#recorder?.stop();
   }
 
-  #markRecording(on) {
-    this.#recording = on;
-    by("record").setAttribute("aria-pressed", String(on));
-    by("record").title = on ? "Stop recording (R)" : "Record (R)";
+  #markRecording(recorder) {
+    this.#recorder = recorder;
+    by("record").setAttribute("aria-pressed", String(recorder !== null));
+    by("record").title = recorder ? "Stop recording (R)" : "Record (R)";
   }
 
   #arrange(view) {
