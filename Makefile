@@ -14,7 +14,7 @@ run: setup-run
 ## Set up everything, build, and run every test
 test: setup
 	$(CARGO) build --workspace --all-targets
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace; else $(CARGO) test --workspace; fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace; else $(CARGO) test --workspace -- --test-threads=1; fi
 
 ## What every commit passes: format, lints, spelling, licences
 check: setup
