@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -51,16 +51,11 @@ impl Tokenizer {
     /// Prefers `tokenizer.json`; builds the same from `vocab.json` and `merges.txt` without it.
     pub(crate) fn new(files: &TokenizerFiles<'_>) -> Result<Self, Blame> {
         let mut inner = match (files.tokenizer, files.vocabulary, files.merges) {
-            (Some(json), _, _) => tokenizers::Tokenizer::from_bytes(json)
-                .map_err(|error| ("tokenizer.json", error.to_string()))?,
+            (Some(json), _, _) => ready_made(json).map_err(|reason| ("tokenizer.json", reason))?,
             (None, Some(vocabulary), Some(merges)) => from_vocabulary(vocabulary, merges)?,
             (None, None, _) => return Err(("vocab.json", "it is missing".into())),
             (None, _, None) => return Err(("merges.txt", "it is missing".into())),
         };
-        inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|error| ("tokenizer.json", error.to_string()))?;
         let special = files.special_tokens.map_or(Ok(Value::Null), |json| {
             serde_json::from_slice(json)
                 .map_err(|error| ("special_tokens_map.json", error.to_string()))
@@ -116,6 +111,19 @@ impl Tokenizer {
         ids.resize(LENGTH, self.padding);
         Ok(ids)
     }
+}
+
+/// The tokenizer of a `tokenizer.json`, without the parts that put the ids to other uses.
+///
+/// Parsed as plain JSON first: the crate panics over a file that is cut short in its `decoder`.
+fn ready_made(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    let mut parts: Map<String, Value> =
+        serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    for unused in ["decoder", "post_processor", "padding", "truncation"] {
+        parts.insert(unused.into(), Value::Null);
+    }
+    let text = Value::Object(parts).to_string();
+    tokenizers::Tokenizer::from_bytes(text).map_err(|error| error.to_string())
 }
 
 fn from_vocabulary(vocabulary: &[u8], merges: &[u8]) -> Result<tokenizers::Tokenizer, Blame> {

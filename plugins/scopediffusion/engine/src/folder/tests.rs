@@ -125,6 +125,8 @@ fn damaged_files_are_blamed_with_a_reason() {
     assert!(write(scheduler, r#"{"beta_schedule": "sigmoid"}"#).contains("`sigmoid` is unknown"));
     assert!(write(scheduler, r#"{"prediction_type": "flow"}"#).contains("unknown variant `flow`"));
     assert!(write("tokenizer/tokenizer.json", "[]").starts_with("tokenizer/tokenizer.json"));
+    let cut = write("tokenizer/tokenizer.json", r#"{"decoder": {"type": "By"#);
+    assert!(cut.contains("EOF"), "{cut}");
     let special = write(
         "tokenizer/special_tokens_map.json",
         r#"{"bos_token": "<begin>"}"#,
