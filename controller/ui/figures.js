@@ -72,7 +72,7 @@ export class Figures extends EventTarget {
     const session = this.#session;
     const [stats, server] = await Promise.all([
       readStats(session.peer),
-      api.metrics(AbortSignal.timeout(EVERY_MS)).catch(() => null),
+      api.metrics(AbortSignal.timeout(EVERY_MS)).catch(nothingOrSlow),
     ]);
     // The session may have ended while we asked.
     if (session !== this.#session) return;
@@ -125,6 +125,9 @@ export class Figures extends EventTarget {
     if (this.#shown[name]) this.#shown[name].textContent = text;
   }
 }
+
+/** Null when nobody is there; a server that is merely slow to answer has no figures for this round. */
+const nothingOrSlow = (error) => (error.unreachable ? null : {});
 
 /** The few numbers we need out of the browser's report. */
 async function readStats(peer) {
