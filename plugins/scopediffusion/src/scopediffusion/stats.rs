@@ -11,18 +11,20 @@ pub(crate) struct Stats {
     pub(crate) frames_dropped: u64,
     /// A smoothed time from frame to picture; zero before the first.
     pub(crate) inference: Duration,
+    inferences: u64,
     /// What the latency query was last answered with, beyond upstream's.
     pub(crate) latency: gst::ClockTime,
 }
 
 impl Stats {
     /// Takes one inference into the smoothed time: an eighth of the way to the new value, so one slow frame
-    /// counts little and ten slow frames count.
+    /// counts little and ten slow frames count. The first one warms the runtime up, so the second forgets it.
     pub(crate) fn inferred(&mut self, took: Duration) {
-        self.inference = match self.inference {
-            Duration::ZERO => took,
-            known => known - known / 8 + took / 8,
+        self.inference = match self.inferences {
+            0 | 1 => took,
+            _ => self.inference - self.inference / 8 + took / 8,
         };
+        self.inferences += 1;
     }
 
     /// Latency worth announcing for the present inference time, or `None` while the announced one still holds.
@@ -62,11 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_inference_counts_whole() {
+    fn the_first_inference_counts_until_the_second_forgets_it() {
         let mut stats = Stats::default();
 
-        stats.inferred(Duration::from_millis(40));
+        stats.inferred(Duration::from_millis(400));
+        assert_eq!(stats.inference, Duration::from_millis(400));
 
+        stats.inferred(Duration::from_millis(40));
         assert_eq!(stats.inference, Duration::from_millis(40));
     }
 
