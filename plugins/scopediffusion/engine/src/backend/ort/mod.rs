@@ -253,23 +253,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_explicit_path_is_an_error_that_lists_it() {
-        let tried = Path::new("/no/such/libonnxruntime.so");
-        // Another test may have loaded the library: then there is nothing left to refuse.
-        if let Err(error) = OrtBackend::load(Some(tried)) {
-            assert!(
-                matches!(error, EngineError::RuntimeMissing { .. }),
-                "{error:?}"
-            );
-            assert!(
-                error.to_string().contains("/no/such/libonnxruntime.so"),
-                "{error}"
-            );
-            assert!(error.remedy().contains("SCOPE_ONNXRUNTIME"));
-        }
-    }
-
-    #[test]
     fn a_missing_library_of_a_provider_is_named() {
         let said = "Failed to load library /a/libonnxruntime_providers_cuda.so with error: \
                     libcublasLt.so.13: cannot open shared object file: No such file or directory";

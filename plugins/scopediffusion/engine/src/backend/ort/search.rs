@@ -40,27 +40,28 @@ pub(super) fn candidates(explicit: Option<&Path>) -> Vec<Candidate> {
     }
 
     let mut found = Vec::new();
-    let mut look = |dir: PathBuf, from| {
-        found.extend(
-            libraries_in(&dir)
-                .into_iter()
-                .map(|path| Candidate { path, from }),
-        );
+    // Where we told people to put it, an absent library is worth a line in the error.
+    let mut expect = |dir: PathBuf, from| {
+        let mut files = libraries_in(&dir);
+        if files.is_empty() {
+            files.push(dir.join("libonnxruntime.so"));
+        }
+        found.extend(files.into_iter().map(|path| Candidate { path, from }));
     };
     if let Some(dir) = own_dir() {
-        look(dir.join("onnxruntime"), "beside the plugin");
-        look(dir, "beside the plugin");
+        expect(dir.join("onnxruntime"), "beside the plugin");
+        expect(dir, "beside the plugin");
     }
     for flavour in ["cuda13", "cuda12", "cpu"] {
         if let Some(data) = data_dir() {
-            look(
-                data.join("scope-diffusion/onnxruntime").join(flavour),
-                "user data folder",
-            );
+            let dir = data.join("scope-diffusion/onnxruntime").join(flavour);
+            expect(dir, "user data folder");
         }
     }
     for dir in python_package_dirs() {
-        look(dir.join("onnxruntime/capi"), "Python package");
+        let files = libraries_in(&dir.join("onnxruntime/capi"));
+        let from = "Python package";
+        found.extend(files.into_iter().map(|path| Candidate { path, from }));
     }
     found.push(Candidate {
         path: "libonnxruntime.so.1".into(),
