@@ -45,4 +45,4 @@ def draw_sheet(model: Model, path: Path, timestep: int = 359, seed: int = 23) ->
         x, y = k % COLUMNS * TILE, k // COLUMNS * (TILE + LABEL)
         draw.text((x + 3, y + 1), label, "black", font=ImageFont.load_default(11))
         sheet.paste(Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype("u1")), (x, y + LABEL))
-    sheet.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -138,7 +138,8 @@ class Denoiser(nn.Module):
         self.down = nn.ModuleList(stage(c, n) for c, n in zip(LEVELS, down_blocks))
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in zip(LEVELS, LEVELS[1:]))
         self.middle = stage(LEVELS[-1], middle_blocks)
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(LEVELS, LEVELS[1:]))
+        # four outputs per cell, one for each quarter: without them no layer could tell the quarters of a flat area apart
+        self.grow = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in zip(LEVELS, LEVELS[1:]))
         self.up = nn.ModuleList(stage(c, n) for c, n in zip(LEVELS, up_blocks))
         self.tail_film = nn.Linear(condition, 2 * LEVELS[0])
         self.tail = nn.Conv2d(LEVELS[0], CHANNELS, 3, padding=1)
@@ -160,7 +161,7 @@ class Denoiser(nn.Module):
         for block in self.middle:
             x = block(x, c)
         for stage, grow, skip in zip(reversed(self.up), reversed(self.grow), reversed(kept)):
-            x = F.interpolate(grow(x), scale_factor=2.0, mode="nearest") + skip
+            x = F.pixel_shuffle(grow(x), 2) + skip
             for block in stage:
                 x = block(x, c)
         scale, shift = self.tail_film(c)[..., None, None].chunk(2, 1)

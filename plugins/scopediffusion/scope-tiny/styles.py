@@ -110,7 +110,7 @@ def sketch(x):
 
 def engraving(x):
     y, xx = grid(*x.shape[-2:])
-    screen = 0.5 + 0.42 * torch.cos(TAU * (3 * y + xx) / 16)
+    screen = 0.5 + 0.42 * torch.cos(TAU * (y + xx) / 8)
     ink = torch.sigmoid((screen - lum(blur(x, 1)) - 0.02) * 16)
     return rgb(0.94, 0.95, 0.84) * (1 - ink) + ink * rgb(0.06, 0.22, 0.2)
 
@@ -321,10 +321,10 @@ def cyberpunk(x):
 
 def glitch(x):
     y, _ = grid(*x.shape[-2:])
-    p = F.pad(x, (8,) * 2 + (0, 0), mode="replicate")
+    p = F.pad(x, (4, 4, 0, 0), mode="replicate")
     w = x.shape[-1]
     band = (y % 16 < 4).float()
-    split = torch.stack([p[:, 0, :, :w], x[:, 1], p[:, 2, :, 16:16 + w]], 1)
+    split = torch.stack([p[:, 0, :, :w], x[:, 1], p[:, 2, :, 8:8 + w]], 1)
     out = contrast(saturate(split, 1.4), 1.15)
     out = out * (1 - band) + band * (1.1 * out[:, [2, 1, 0]] * rgb(1, 0.55, 1) + rgb(0.12, 0, 0.14))
     return out * (1 - 0.25 * (y % 4 >= 2).float())
