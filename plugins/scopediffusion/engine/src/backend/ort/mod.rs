@@ -68,7 +68,10 @@ impl OrtBackend {
                     return Ok(LOADED.get_or_init(|| backend));
                 }
                 Err(why) => {
-                    tried.push(format!("{} ({}): {why}", path.display(), candidate.from));
+                    let path = path.display();
+                    // The dynamic loader begins with the path, which is said already.
+                    let why = why.strip_prefix(&format!("{path}: ")).unwrap_or(&why);
+                    tried.push(format!("{path} ({}): {why}", candidate.from));
                 }
             }
         }
