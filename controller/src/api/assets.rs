@@ -109,24 +109,28 @@ async fn store(mut upload: Upload, stream: &mut BodyDataStream) -> Result<Upload
         }
         Ok(upload)
     });
-    let broke_off = |reason: &str| upload_error(AssetError::Interrupted(reason.to_owned()));
+    let fed = feed(stream, pieces).await;
+    // Waited for in any case: an upload that broke off is gone before it is answered.
+    let written = writer
+        .await
+        .map_err(|err| ApiError::internal("upload_failed", err.to_string()))?;
+    fed.and(written).map_err(upload_error)
+}
+
+/// Passes pieces on until the last one, or until nobody wants more of them.
+async fn feed(stream: &mut BodyDataStream, pieces: mpsc::Sender<Bytes>) -> Result<(), AssetError> {
     loop {
         match timeout(PATIENCE, stream.next()).await {
             Ok(Some(Ok(piece))) => {
                 if pieces.send(piece).await.is_err() {
-                    break;
+                    return Ok(());
                 }
             }
-            Ok(Some(Err(err))) => return Err(broke_off(&err.to_string())),
-            Ok(None) => break,
-            Err(_) => return Err(broke_off("no bytes for 30 seconds")),
+            Ok(Some(Err(err))) => return Err(AssetError::Interrupted(err.to_string())),
+            Ok(None) => return Ok(()),
+            Err(_) => return Err(AssetError::Interrupted("no bytes for 30 seconds".into())),
         }
     }
-    drop(pieces);
-    let written = writer
-        .await
-        .map_err(|err| ApiError::internal("upload_failed", err.to_string()))?;
-    written.map_err(upload_error)
 }
 
 async fn serve(
@@ -138,7 +142,7 @@ async fn serve(
     let file = blocking(move || assets.find(&path))
         .await
         .map_err(|err| match err {
-            Blocked::Refused(err) => serve_error(err),
+            Blocked::Refused(err) => serve_error(&err),
             Blocked::Crashed(err) => err,
         })?;
     let range = headers
@@ -213,7 +217,7 @@ fn upload_error(err: AssetError) -> ApiError {
     }
 }
 
-fn serve_error(err: AssetError) -> ApiError {
+fn serve_error(err: &AssetError) -> ApiError {
     match err {
         AssetError::BadName(_) => ApiError::new(
             StatusCode::FORBIDDEN,

@@ -7,58 +7,44 @@ use serde_json::{Map, Value, json};
 
 /// One complaint: what kind, where, why.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Issue {
-    kind: &'static str,
-    loc: Vec<Value>,
-    message: String,
-    input: Value,
-    context: Option<Value>,
-}
+pub(super) struct Issue(Map<String, Value>);
 
 impl Issue {
     /// A complaint without context.
-    pub fn new(
+    pub(super) fn new(
         kind: &'static str,
         loc: Vec<Value>,
         message: impl Into<String>,
         input: &Value,
     ) -> Self {
-        Self {
-            kind,
-            loc,
-            message: message.into(),
-            input: glimpse(input),
-            context: None,
-        }
+        Self(Map::from_iter([
+            ("type".into(), kind.into()),
+            ("loc".into(), loc.into()),
+            ("msg".into(), message.into().into()),
+            ("input".into(), glimpse(input)),
+        ]))
     }
 
     /// A field, or the whole body, is not there.
-    pub fn missing(loc: Vec<Value>) -> Self {
+    pub(super) fn missing(loc: Vec<Value>) -> Self {
         Self::new("missing", loc, "Field required", &Value::Null)
     }
 
     /// A rule that no single field breaks.
-    pub fn value_error(loc: Vec<Value>, message: impl Into<String>) -> Self {
+    pub(super) fn value_error(loc: Vec<Value>, message: impl Into<String>) -> Self {
         Self::new("value_error", loc, message, &Value::Null)
     }
 
     /// The same complaint with the limit that was passed.
-    pub fn with_context(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.context = Some(json!({ key: value.into() }));
+    pub(super) fn with_context(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.insert("ctx".into(), json!({ key: value.into() }));
         self
     }
 }
 
 impl From<Issue> for Value {
     fn from(issue: Issue) -> Self {
-        let mut object = Map::from_iter([
-            ("type".into(), issue.kind.into()),
-            ("loc".into(), issue.loc.into()),
-            ("msg".into(), issue.message.into()),
-            ("input".into(), issue.input),
-        ]);
-        object.extend(issue.context.map(|context| ("ctx".into(), context)));
-        Self::Object(object)
+        Self::Object(issue.0)
     }
 }
 
@@ -88,7 +74,7 @@ mod tests {
         let long = Issue::new("string_type", vec![], "", &"é".repeat(101).into());
         let nested = Issue::new("string_type", vec![], "", &json!({ "sdp": "v=0" }));
 
-        assert_eq!(long.input, Value::String("é".repeat(100) + "…"));
-        assert_eq!(nested.input, json!({}));
+        assert_eq!(long.0["input"], Value::String("é".repeat(100) + "…"));
+        assert_eq!(nested.0["input"], json!({}));
     }
 }

@@ -32,7 +32,7 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    fn new(sentence: impl ToString, remedy: impl Into<String>) -> Self {
+    fn new(sentence: &impl ToString, remedy: impl Into<String>) -> Self {
         Self {
             sentence: sentence.to_string(),
             remedy: remedy.into(),

@@ -39,11 +39,11 @@ pub(super) fn run(args: Args) -> Result<(), CommandError> {
     let no_browser = args.no_browser;
     let config = configure(args).map_err(|err| CommandError::new(&err, err.remedy()))?;
     let logs = log::init(&config.log)
-        .map_err(|err| CommandError::new(err, "write error, warn, info, debug or trace"))?;
+        .map_err(|err| CommandError::new(&err, "write error, warn, info, debug or trace"))?;
     prepare_gstreamer()?;
 
     let runtime =
-        Runtime::new().map_err(|err| CommandError::new(err, "free some memory or threads"))?;
+        Runtime::new().map_err(|err| CommandError::new(&err, "free some memory or threads"))?;
     let outcome = runtime.block_on(async {
         let parts = Parts {
             sessions: Arc::new(NoSessions),
@@ -84,7 +84,7 @@ fn configure(args: Args) -> Result<Config, crate::config::ConfigError> {
 }
 
 fn prepare_gstreamer() -> Result<(), CommandError> {
-    gst::init().map_err(|err| CommandError::new(err, "install GStreamer 1.22 or newer"))?;
+    gst::init().map_err(|err| CommandError::new(&err, "install GStreamer 1.22 or newer"))?;
     log::bridge_gstreamer(std::env::var_os(env::GST_DEBUG).is_some());
     Ok(())
 }
@@ -94,7 +94,7 @@ fn prepare_gstreamer() -> Result<(), CommandError> {
     reason = "the one line a person or a script waits for"
 )]
 async fn until_stopped(running: Running, no_browser: bool) -> Result<(), CommandError> {
-    let unhandled = |err| CommandError::new(err, "start gst-scope again");
+    let unhandled = |err| CommandError::new(&err, "start gst-scope again");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unhandled)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(unhandled)?;
     println!("gst-scope is ready at {}", running.url());
@@ -108,7 +108,7 @@ async fn until_stopped(running: Running, no_browser: bool) -> Result<(), Command
     tracing::info!("stopping");
     tokio::select! {
         () = running.stop() => Ok(()),
-        _ = interrupt.recv() => Err(CommandError::new("stopped at once", "wait a moment after the first Ctrl-C")),
+        _ = interrupt.recv() => Err(CommandError::new(&"stopped at once", "wait a moment after the first Ctrl-C")),
     }
 }
 

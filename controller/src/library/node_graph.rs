@@ -76,7 +76,7 @@ fn text<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
         .filter(|text| !text.is_empty())
 }
 
-fn from<'a>(edge: &'a Map<String, Value>) -> Option<&'a str> {
+fn from(edge: &Map<String, Value>) -> Option<&str> {
     text(edge, "from").or_else(|| text(edge, "from_node"))
 }
 
@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    fn read_json(graph: Value) -> Result<Chain, Vec<String>> {
+    fn read_json(graph: &Value) -> Result<Chain, Vec<String>> {
         read(graph.as_object().unwrap())
     }
 
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn models_come_in_the_order_of_the_frames() {
-        let chain = read_json(json!({
+        let chain = read_json(&json!({
             "nodes": [
                 { "id": "out", "type": "sink" },
                 { "id": "b", "type": "pipeline", "pipeline_id": "scope-tiny" },
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_graph_without_source_makes_its_frames_from_nothing() {
-        let chain = read_json(json!({
+        let chain = read_json(&json!({
             "nodes": [{ "id": "a", "type": "pipeline", "pipeline_id": "x" }, { "id": "out", "type": "sink" }],
             "edges": [{ "from_node": "a", "to_node": "out" }],
         }));
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn everything_wrong_is_said_at_once() {
-        let errors = read_json(json!({
+        let errors = read_json(&json!({
             "nodes": [
                 { "id": "a", "type": "pipeline" },
                 { "id": "a", "type": "node" },
@@ -287,7 +287,7 @@ mod tests {
             (json!([]), "nothing leads to the sink"),
         ] {
             assert_eq!(
-                read_json(json!({ "nodes": nodes, "edges": edges })).unwrap_err(),
+                read_json(&json!({ "nodes": nodes, "edges": edges })).unwrap_err(),
                 [error]
             );
         }
@@ -297,7 +297,7 @@ mod tests {
     fn parameter_edges_are_no_stream() {
         let mut parameter = edge("b", "a");
         parameter["kind"] = "parameter".into();
-        let chain = read_json(json!({
+        let chain = read_json(&json!({
             "nodes": [
                 { "id": "a", "type": "pipeline", "pipeline_id": "x" },
                 { "id": "b", "type": "node", "node_type_id": "scheduler" },

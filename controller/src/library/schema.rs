@@ -173,6 +173,11 @@ fn generation_fields(home: &Home) -> Map<String, Value> {
             "description": "Noise levels to work down from, falling, 1 to 1000; empty takes the model's own",
             "ui": { "component": "denoising_steps", "order": 11 },
         },
+        "motion": {
+            "type": "number", "default": 0.02, "minimum": 0.0, "maximum": 1.0, "title": "Motion",
+            "description": "How fast pictures made from nothing wander: 0 stands still, 1 is a new picture each frame",
+            "ui": { "order": 13, "modes": ["text"], "modulatable": true, "modulatable_min": 0.0, "modulatable_max": 1.0 },
+        },
         "base_seed": {
             "type": "integer", "default": 42, "minimum": 0, "title": "Seed",
             "description": "The same seed draws the same picture",

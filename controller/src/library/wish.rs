@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn wish(node_id: &str, pipeline_id: &str, params: Value) -> Wish {
+    fn wish(node_id: &str, pipeline_id: &str, params: &Value) -> Wish {
         let load_params = params.as_object().cloned();
         Wish {
             node_id: node_id.into(),
@@ -169,7 +169,7 @@ mod tests {
         let wish = wish(
             "n",
             "sd",
-            json!({ "width": 640, "height": 363, "base_seed": 7, "vae_type": "tae" }),
+            &json!({ "width": 640, "height": 363, "base_seed": 7, "vae_type": "tae" }),
         );
 
         let (processor, parameters) = wish.understand(&folder()).unwrap();
@@ -193,18 +193,18 @@ mod tests {
             json!(512.5),
             json!([]),
         ] {
-            let refusal = wish("n", "sd", json!({ "width": size })).understand(&folder());
+            let refusal = wish("n", "sd", &json!({ "width": size })).understand(&folder());
             assert!(refusal.unwrap_err().starts_with("`width` is"), "{size}");
         }
     }
 
     #[test]
     fn a_loaded_model_is_found_again_under_another_key_but_only_once() {
-        let mut loaded = vec![wish("a", "sd", json!({ "width": 512 }))];
+        let mut loaded = vec![wish("a", "sd", &json!({ "width": 512 }))];
         let wishes = [
-            wish("b", "sd", json!({ "width": 512 })),
-            wish("c", "sd", json!({ "width": 512 })),
-            wish("d", "sd", json!({})),
+            wish("b", "sd", &json!({ "width": 512 })),
+            wish("c", "sd", &json!({ "width": 512 })),
+            wish("d", "sd", &json!({})),
         ];
 
         let kept = reuse(&wishes, &mut loaded, |wish| wish);
@@ -214,10 +214,10 @@ mod tests {
 
     #[test]
     fn the_same_key_is_preferred() {
-        let mut loaded = vec![wish("a", "sd", json!({})), wish("b", "sd", json!({}))];
+        let mut loaded = vec![wish("a", "sd", &json!({})), wish("b", "sd", &json!({}))];
 
         let kept = reuse(
-            &[wish("b", "sd", json!({})), wish("x", "sd", json!({}))],
+            &[wish("b", "sd", &json!({})), wish("x", "sd", &json!({}))],
             &mut loaded,
             |wish| wish,
         );

@@ -1,0 +1,12 @@
+//! The REST edge from outside: every route through `router().oneshot`, with fakes behind it.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod assets;
+mod guard;
+mod loading;
+mod offers;
+mod requests;
+mod server;
+mod shapes;
+mod support;

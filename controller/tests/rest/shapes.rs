@@ -1,0 +1,119 @@
+//! The bodies clients read, as snapshots: the contract changes on purpose or not at all.
+
+use serde_json::json;
+
+use crate::support::{Scope, painted};
+
+#[tokio::test]
+async fn health_has_its_shape() {
+    let health = Scope::new().get("/health").await.json();
+
+    insta::assert_json_snapshot!(painted(health, &["/timestamp", "/version", "/git_commit"]));
+}
+
+#[tokio::test]
+async fn the_schemas_have_their_shape_and_the_built_in_model_comes_first() {
+    let scope = Scope::new();
+    scope.add_model("sd turbo");
+
+    let schemas = scope.get("/api/v1/pipelines/schemas").await.json();
+
+    let ids: Vec<_> = schemas["pipelines"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(ids, ["scope-tiny", "passthrough", "sd-turbo"]);
+    insta::assert_json_snapshot!(painted(
+        schemas,
+        &[
+            "/pipelines/scope-tiny/prompt_suggestions",
+            "/pipelines/scope-tiny/version",
+            "/pipelines/passthrough/version",
+            "/pipelines/sd-turbo/version",
+        ]
+    ));
+}
+
+#[tokio::test]
+async fn hardware_has_its_shape() {
+    let hardware = Scope::new().get("/api/v1/hardware/info").await.json();
+
+    insta::assert_json_snapshot!(painted(hardware, &["/vram_gb"]));
+}
+
+#[tokio::test]
+async fn metrics_have_their_shape() {
+    let metrics = Scope::new().get("/api/v1/session/metrics").await.json();
+
+    insta::assert_json_snapshot!(painted(metrics, &["/gpu"]));
+}
+
+#[tokio::test]
+async fn what_is_not_here_answers_with_nothing_in_the_right_shape() {
+    let scope = Scope::new();
+    let mut bodies = serde_json::Map::new();
+    for path in [
+        "onboarding/status",
+        "loras",
+        "plugins",
+        "input-sources",
+        "keys",
+        "cloud/status",
+        "fal/status",
+        "osc/status",
+        "dmx/status",
+        "tempo/status",
+        "tempo/sources",
+    ] {
+        let reply = scope.get(&format!("/api/v1/{path}")).await;
+        assert_eq!(reply.status, 200, "{path}");
+        bodies.insert(path.into(), reply.json());
+    }
+
+    insta::assert_json_snapshot!(bodies);
+    assert_eq!(
+        scope
+            .post("/api/v1/osc/inventory", &json!({ "paths": [] }))
+            .await
+            .json(),
+        json!({ "count": 0 })
+    );
+}
+
+#[tokio::test]
+async fn every_model_is_a_node_too() {
+    let nodes = Scope::new().get("/api/v1/nodes/definitions").await.json();
+
+    let ids: Vec<_> = nodes["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| &node["node_type_id"])
+        .collect();
+    assert_eq!(ids, ["scope-tiny", "passthrough"]);
+}
+
+#[tokio::test]
+async fn the_log_is_read_from_an_offset() {
+    let scope = Scope::new();
+    scope.logs.push("one".into());
+
+    let first = scope
+        .get("/api/v1/logs/tail?lines=200&since_offset=0")
+        .await
+        .json();
+    assert_eq!(first, json!({ "lines": ["one"], "offset": 4 }));
+    scope.logs.push("two".into());
+    let next = scope.get("/api/v1/logs/tail?since_offset=4").await.json();
+    assert_eq!(next["lines"], json!(["two"]));
+
+    for query in ["lines=0", "lines=1001", "lines=x", "since_offset=-1"] {
+        scope
+            .get(&format!("/api/v1/logs/tail?{query}"))
+            .await
+            .assert_error(422, "invalid_request");
+    }
+    assert_eq!(scope.get("/api/v1/logs/current").await.body, b"one\ntwo\n");
+}
