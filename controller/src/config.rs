@@ -3,9 +3,14 @@
 //! [`RawConfig`] is what was written down, [`Config`] what it means. The later of these wins: default, file,
 //! environment, command line. Every environment variable is named in [`env`], and nowhere else.
 
+mod ice;
+
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use ice::IceServer;
 
 use crate::secret::Secret;
 
@@ -74,18 +79,6 @@ impl ConfigError {
     }
 }
 
-/// One server a browser may ask for its outside address.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IceServer {
-    /// `stun:` and `turn:` URLs.
-    pub urls: Vec<String>,
-    /// TURN user.
-    pub username: Option<String>,
-    /// TURN password.
-    pub credential: Option<Secret>,
-}
-
 /// What was written down, in one place or another. See `controller.toml` for each key.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +94,8 @@ pub struct RawConfig {
     pub preload: Option<String>,
     pub upload_limit_mib: Option<u64>,
     pub max_sessions: Option<usize>,
+    pub media_addresses: Option<Vec<IpAddr>>,
+    pub jitter_buffer_ms: Option<u32>,
     pub log: Option<String>,
     pub ice_servers: Option<Vec<IceServer>>,
 }
@@ -150,6 +145,8 @@ impl RawConfig {
             preload: later.preload.or(self.preload),
             upload_limit_mib: later.upload_limit_mib.or(self.upload_limit_mib),
             max_sessions: later.max_sessions.or(self.max_sessions),
+            media_addresses: later.media_addresses.or(self.media_addresses),
+            jitter_buffer_ms: later.jitter_buffer_ms.or(self.jitter_buffer_ms),
             log: later.log.or(self.log),
             ice_servers: later.ice_servers.or(self.ice_servers),
         }
@@ -179,6 +176,10 @@ pub struct Config {
     pub upload_limit: u64,
     /// Sessions that may be open at once.
     pub max_sessions: usize,
+    /// Addresses media is exchanged at; empty is every address of the machine.
+    pub media_addresses: Vec<IpAddr>,
+    /// How long a lost packet may be waited for, milliseconds.
+    pub jitter_buffer_ms: u32,
     /// What to log, in `tracing`'s filter language.
     pub log: String,
     /// Handed to the browser; empty contacts nobody.
@@ -207,6 +208,8 @@ impl Config {
             preload: raw.preload,
             upload_limit: raw.upload_limit_mib.unwrap_or(2048).saturating_mul(1 << 20),
             max_sessions: raw.max_sessions.unwrap_or(8),
+            media_addresses: raw.media_addresses.unwrap_or_default(),
+            jitter_buffer_ms: raw.jitter_buffer_ms.unwrap_or(80),
             log: raw.log.unwrap_or_else(|| "info".into()),
             ice_servers: raw.ice_servers.unwrap_or_default(),
         })
@@ -256,6 +259,8 @@ mod tests {
             preload: Some(_),
             upload_limit_mib: Some(_),
             max_sessions: Some(_),
+            media_addresses: Some(_),
+            jitter_buffer_ms: Some(_),
             log: Some(_),
             ice_servers: Some(_),
         } = raw

@@ -13,7 +13,7 @@ use crate::config::{Config, RawConfig, env};
 use crate::library::keeper::GstKeepers;
 use crate::log;
 use crate::server::{self, Parts, Running};
-use crate::session::none::NoSessions;
+use crate::session::registry::{Registry, Settings};
 
 /// How the server is started. What is left out comes from the environment, the configuration file or a default.
 #[derive(Debug, clap::Args)]
@@ -42,14 +42,17 @@ pub(super) fn run(args: Args) -> Result<(), CommandError> {
         .map_err(|err| CommandError::new(&err, "write error, warn, info, debug or trace"))?;
     prepare_gstreamer()?;
 
+    let sessions = Registry::new(session_settings(&config))
+        .map_err(|err| CommandError::new(&err, "install GStreamer's base, good and bad plugins"))?;
+    let parts = Parts {
+        sessions: Arc::new(sessions),
+        keepers: Arc::new(GstKeepers),
+        logs,
+    };
+
     let runtime =
         Runtime::new().map_err(|err| CommandError::new(&err, "free some memory or threads"))?;
     let outcome = runtime.block_on(async {
-        let parts = Parts {
-            sessions: Arc::new(NoSessions),
-            keepers: Arc::new(GstKeepers),
-            logs,
-        };
         let running = server::start(config, parts)
             .await
             .map_err(|err| CommandError::new(&err, err.remedy()))?;
@@ -83,10 +86,22 @@ fn configure(args: Args) -> Result<Config, crate::config::ConfigError> {
     )
 }
 
+fn session_settings(config: &Config) -> Settings {
+    let (stun_server, turn_servers) = config.gstreamer_ice_servers();
+    Settings {
+        limit: config.max_sessions,
+        addresses: config.media_addresses.clone(),
+        stun_server,
+        turn_servers,
+        jitter_buffer_ms: config.jitter_buffer_ms,
+    }
+}
+
 fn prepare_gstreamer() -> Result<(), CommandError> {
     gst::init().map_err(|err| CommandError::new(&err, "install GStreamer 1.22 or newer"))?;
     log::bridge_gstreamer(std::env::var_os(env::GST_DEBUG).is_some());
-    Ok(())
+    gstscopediffusion::plugin_register_static()
+        .map_err(|err| CommandError::new(&err, "unset GST_PLUGIN_PATH, or rebuild its plugins"))
 }
 
 #[expect(

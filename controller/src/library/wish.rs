@@ -61,7 +61,11 @@ impl Wish {
             .properties
             .extend(folder.map(|path| ("model-dir", path.display().to_string())));
         let default = model.home.default_size();
-        processor.size = Some(size.unwrap_or((default, default)));
+        let (width, height) = size.unwrap_or((default, default));
+        processor.size = Some((width, height));
+        processor
+            .properties
+            .extend([("width", width.to_string()), ("height", height.to_string())]);
         Ok((processor, live_parameters(params)))
     }
 }
@@ -175,9 +179,14 @@ mod tests {
         let (processor, parameters) = wish.understand(&folder()).unwrap();
 
         assert_eq!(processor.factory, Some(DIFFUSION_FACTORY));
+        let properties = [
+            ("model-dir", "/models/sd"),
+            ("width", "640"),
+            ("height", "352"),
+        ];
         assert_eq!(
             processor.properties,
-            [("model-dir", "/models/sd".to_owned())]
+            properties.map(|(name, value)| (name, value.to_owned()))
         );
         assert_eq!(processor.size, Some((640, 352)));
         assert_eq!(Value::Object(parameters), json!({ "seed": 7 }));

@@ -5,7 +5,6 @@
 
 mod actor;
 mod metrics;
-pub mod none;
 mod outbox;
 pub mod parameters;
 pub mod registry;
