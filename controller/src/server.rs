@@ -90,44 +90,75 @@ pub struct Running {
     serving: JoinHandle<io::Result<()>>,
 }
 
-/// Binds, preloads, serves.
-pub async fn start(config: Config, parts: Parts) -> Result<Running, StartError> {
-    let listener = bind(&config).await?;
+/// A port that is ours; connections wait in line.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Takes the configured port. First of all, so that a second instance ends before it has begun.
+pub async fn bind(config: Config) -> Result<Bound, StartError> {
+    let listener = listen(&config).await?;
     let address = listener
         .local_addr()
         .map_err(|source| cannot_listen(&config, source))?;
-    let config = Arc::new(config);
-    let state = AppState {
-        library: Arc::new(Library::new(&config, parts.keepers)),
-        sessions: parts.sessions,
-        logs: parts.logs,
-        guard: Arc::new(Guard::new(&config, address)),
-        started: SystemTime::now(),
+    Ok(Bound {
         config,
-    };
-    let assets = state.library.assets.clone();
-    tokio::task::spawn_blocking(move || assets.sweep());
-    if let Some(id) = &state.config.preload {
-        let wish = Wish {
-            node_id: id.clone(),
-            pipeline_id: id.clone(),
-            load_params: None,
-        };
-        state.library.loader.load(vec![wish]);
+        listener,
+        address,
+    })
+}
+
+impl Bound {
+    /// What it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
+    /// Preloads and serves.
+    pub fn start(self, parts: Parts) -> Running {
+        let Self {
+            config,
+            listener,
+            address,
+        } = self;
+        let state = AppState {
+            library: Arc::new(Library::new(&config, parts.keepers)),
+            sessions: parts.sessions,
+            logs: parts.logs,
+            guard: Arc::new(Guard::new(&config, address)),
+            started: SystemTime::now(),
+            config: Arc::new(config),
+        };
+        let assets = state.library.assets.clone();
+        tokio::task::spawn_blocking(move || assets.sweep());
+        if let Some(id) = &state.config.preload {
+            let wish = Wish {
+                node_id: id.clone(),
+                pipeline_id: id.clone(),
+                load_params: None,
+            };
+            state.library.loader.load(vec![wish]);
+        }
+        serve(state, listener, address)
+    }
+}
+
+fn serve(state: AppState, listener: TcpListener, address: SocketAddr) -> Running {
     let stopping = CancellationToken::new();
     // An answer of a few bytes must not wait for more to send.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let serve = axum::serve(listener, api::router(state.clone()))
         .with_graceful_shutdown(stopping.clone().cancelled_owned());
     let serving = tokio::spawn(serve.into_future());
-    Ok(Running {
+    Running {
         address,
         state,
         stopping,
         serving,
-    })
+    }
 }
 
 impl Running {
@@ -161,7 +192,7 @@ impl Running {
     }
 }
 
-async fn bind(config: &Config) -> Result<TcpListener, StartError> {
+async fn listen(config: &Config) -> Result<TcpListener, StartError> {
     let host = config.host.trim_start_matches('[').trim_end_matches(']');
     let no_address = |reason: String| StartError::NoAddress {
         host: config.host.clone(),

@@ -40,23 +40,19 @@ pub(super) fn run(args: Args) -> Result<(), CommandError> {
     let config = configure(args).map_err(|err| CommandError::new(&err, err.remedy()))?;
     let logs = log::init(&config.log)
         .map_err(|err| CommandError::new(&err, "write error, warn, info, debug or trace"))?;
-    prepare_gstreamer()?;
-
-    let sessions = Registry::new(session_settings(&config))
-        .map_err(|err| CommandError::new(&err, "install GStreamer's base, good and bad plugins"))?;
-    let parts = Parts {
-        sessions: Arc::new(sessions),
-        keepers: Arc::new(GstKeepers),
-        logs,
-    };
-
     let runtime =
         Runtime::new().map_err(|err| CommandError::new(&err, "free some memory or threads"))?;
     let outcome = runtime.block_on(async {
-        let running = server::start(config, parts)
+        let bound = server::bind(config)
             .await
             .map_err(|err| CommandError::new(&err, err.remedy()))?;
-        until_stopped(running, no_browser).await
+        prepare_gstreamer()?;
+        let parts = Parts {
+            sessions: Arc::new(sessions(bound.config())?),
+            keepers: Arc::new(GstKeepers),
+            logs,
+        };
+        until_stopped(bound.start(parts), no_browser).await
     });
     // A model that is still loading cannot be interrupted; it ends with the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -86,15 +82,17 @@ fn configure(args: Args) -> Result<Config, crate::config::ConfigError> {
     )
 }
 
-fn session_settings(config: &Config) -> Settings {
+fn sessions(config: &Config) -> Result<Registry, CommandError> {
     let (stun_server, turn_servers) = config.gstreamer_ice_servers();
-    Settings {
+    let settings = Settings {
         limit: config.max_sessions,
         addresses: config.media_addresses.clone(),
         stun_server,
         turn_servers,
         jitter_buffer_ms: config.jitter_buffer_ms,
-    }
+    };
+    Registry::new(settings)
+        .map_err(|err| CommandError::new(&err, "install GStreamer's base, good and bad plugins"))
 }
 
 fn prepare_gstreamer() -> Result<(), CommandError> {

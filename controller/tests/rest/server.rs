@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use scope_controller::config::{Config, RawConfig};
 use scope_controller::log::Ring;
-use scope_controller::server::{Parts, Running, StartError, start};
+use scope_controller::server::{Parts, Running, StartError, bind};
 
 use crate::support::{FakeSessions, SharedKeepers};
 
@@ -24,7 +24,8 @@ async fn run(raw: RawConfig) -> Result<Running, StartError> {
         keepers: Arc::new(SharedKeepers::default()),
         logs: Arc::new(Ring::new(10)),
     };
-    start(Config::new(raw, Path::new(home.path())).unwrap(), parts).await
+    let bound = bind(Config::new(raw, Path::new(home.path())).unwrap()).await?;
+    Ok(bound.start(parts))
 }
 
 fn on(host: &str) -> RawConfig {
