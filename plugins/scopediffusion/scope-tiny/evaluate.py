@@ -17,7 +17,7 @@ import torch
 from contact_sheet import draw_sheet
 from model import PARTS, Model, noise_for
 from scenes import pictures
-from styles import render
+from styles import blur, render
 from train import abstraction, dream
 from vocabulary import COLOURS, LIGHTS, STYLES, PromptSampler, Word
 
@@ -89,16 +89,20 @@ class Evaluation:
 
     def gradings(self, group: tuple[Word, ...], name: str, slot: int) -> None:
         """The grading word is recognised among all gradings of its kind, on top of several styles."""
-        hits = count = 0
+        hits, count, missed = 0, 0, []
         for s, style in enumerate(("photo", "comic", "sketch", "oil", "halftone", "pixel")):
             scene = self.scenes[s % len(self.scenes)][None]
             wishes = [(style, w.id, None) if slot == 1 else (style, None, w.id) for w in group]
             truth = targets(scene, [*wishes, (style, None, None)])
             for k, word in enumerate(group):
                 out = self.paint(scene, f"{WORD[style]}, {word.prompts[0]}")
-                hits += int(np.abs(truth - out).mean((1, 2, 3)).argmin()) == k
-                count += 1
+                got = int(np.abs(truth - out).mean((1, 2, 3)).argmin())
+                hits, count = hits + (got == k), count + 1
+                if got != k:
+                    missed.append(f"{style}: {word.id} taken for {group[got].id if got < len(group) else 'none'}")
         self.figures[f"nearest_{name}"] = hits / count
+        if missed:
+            self.figures[f"missed_{name}"] = missed
 
     def sweeps(self) -> None:
         """Weights between two prompts: each step moves away from the first picture and towards the second."""
@@ -127,15 +131,16 @@ class Evaluation:
 
     # -- what the noise level does
     def abstraction(self) -> None:
-        def detail(x):
-            return float(np.abs(np.diff(x, axis=-1)).mean() + np.abs(np.diff(x, axis=-2)).mean())
+        """How far the picture is from the scene, and how much of the scene's fine detail (below 8 pixels) it still shows."""
+        def fine(x):
+            return x - blur(torch.from_numpy(x), 3).numpy()
         rows = {}
         for t in (99, 199, 299, 359, 499, 599, 699, 799, 899, 999):
             error, kept, far = [], [], []
             for s in self.scenes:
                 out = self.paint(s[None], "photo", (t,))
                 error.append(distance(out, s[None]))
-                kept.append(detail(out) / detail(s))
+                kept.append(float((fine(out) * fine(s[None])).sum() / (fine(s[None]) ** 2).sum()))
                 if t < 880:
                     wanted = abstraction(torch.from_numpy(s[None]), torch.tensor([float(t)])).numpy()
                     far.append(distance(out, wanted))

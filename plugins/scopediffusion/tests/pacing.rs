@@ -92,7 +92,32 @@ fn the_stream_batch_delays_keeps_timestamps_and_drains_at_the_end() {
     assert_eq!(harness.try_pull(), None);
 }
 
-/// Eight pushes while inference of 512×512 frames runs: the pushes do not wait, the newest frame survives.
+#[test]
+fn timestamps_stay_with_their_pictures_when_the_number_of_steps_changes() {
+    let mut harness = strict();
+    let element = harness.element().unwrap();
+    element.set_property_from_str("batching", "stream");
+    element.set_property_from_str("denoising-steps", "<700,500,250>");
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+    for n in 0..4 {
+        harness.push(frame(&caps, n)).unwrap();
+    }
+    let early: Vec<_> = (0..2).map(|_| harness.pull().unwrap().pts()).collect();
+    assert_eq!(early, [frame(&caps, 0).pts(), frame(&caps, 1).pts()]);
+
+    // The two frames in flight no longer fit and are dropped.
+    element.set_property_from_str("denoising-steps", "<400>");
+
+    for n in 4..7 {
+        assert_eq!(
+            harness.push_and_pull(frame(&caps, n)).unwrap().pts(),
+            frame(&caps, n).pts()
+        );
+    }
+}
+
+/// Forty pushes while inference of 512×512 frames runs: the pushes do not wait, the newest frame survives.
 #[test]
 fn live_never_holds_upstream_and_the_newest_frame_wins() {
     init();

@@ -83,8 +83,12 @@ impl Stream {
         }
     }
 
+    /// Takes a patch over. One that drops rows in flight drops the timestamps that waited for their pictures too.
     pub(crate) fn apply(&mut self, patch: &Patch) -> Result<(), EngineError> {
-        self.engine.apply(patch)
+        self.engine.apply(patch)?;
+        let lost = self.in_flight.len().saturating_sub(self.engine.in_flight());
+        self.in_flight.drain(..lost);
+        Ok(())
     }
 
     /// Runs one frame; gives the picture that is complete now, with the timestamps of its own input.
