@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use gst::DebugLevel;
 
-/// Sends GStreamer's log to `tracing`. With `GST_DEBUG` set by the operator its selection stands; else warnings come.
+/// Sends GStreamer's log to `tracing`. With `GST_DEBUG` set by the operator its selection stands; else
+/// errors come: live media warns of every late packet and dropped frame, which the metrics count anyway.
 pub fn bridge_gstreamer(selected_by_operator: bool) {
     gst::log::remove_default_log_function();
     if !selected_by_operator {
-        gst::log::set_default_threshold(DebugLevel::Warning);
+        gst::log::set_default_threshold(DebugLevel::Error);
     }
     gst::log::add_log_function(
         |category, level, _file, _function, _line, object, message| {
