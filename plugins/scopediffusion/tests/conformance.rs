@@ -1,5 +1,7 @@
 //! What every one-in one-out raw video element owes GStreamer, checked on `scopediffusion`.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
+
 mod ground;
 
 use ground::{ELEMENT, caps, frame, init, run, strict};
