@@ -6,6 +6,9 @@
 
 use super::offer::Plan;
 
+/// What a client may send at once on the data channel, bytes: the least that every implementation takes.
+const LARGEST_MESSAGE: usize = 65_536;
+
 /// Completes `sdp`, our description; `candidates` are ours as (m-line, `candidate:…`).
 pub fn complete(sdp: &str, plan: &Plan, candidates: &[(u32, String)]) -> String {
     let mut sections: Vec<Vec<String>> = vec![Vec::new()];
@@ -26,6 +29,10 @@ pub fn complete(sdp: &str, plan: &Plan, candidates: &[(u32, String)]) -> String 
         }
         if index == plan.output {
             confirm_feedback(section, plan);
+        }
+        if section[0].starts_with("m=application") && !rejected {
+            section.retain(|line| !line.starts_with("a=max-message-size:"));
+            section.push(format!("a=max-message-size:{LARGEST_MESSAGE}"));
         }
         if !rejected {
             add_candidates(section, index, plan, candidates);

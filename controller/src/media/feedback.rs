@@ -14,6 +14,10 @@ use super::remb;
 const PSFB: u32 = 206;
 const AFB: u32 = 15;
 
+/// Bits a second that our reports may take (rtpsession's documentation says bytes). By its own estimate it sends
+/// about three times a second, and a NACK that has just gone out holds the PLI after it back for 300 ms.
+const RTCP_BANDWIDTH: f64 = 100_000.0;
+
 /// Listens to one peer's reports.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Feedback {
@@ -32,7 +36,10 @@ impl Feedback {
         bin.connect_deep_element_added(move |_, _, element| {
             match element.factory().map(|factory| factory.name()).as_deref() {
                 Some("nicesrc") => count(element, packets.clone()),
-                Some("rtpsession") => read_rembs(element, remb.clone()),
+                Some("rtpsession") => {
+                    element.set_property("rtcp-fraction", RTCP_BANDWIDTH);
+                    read_rembs(element, remb.clone());
+                }
                 Some("rtpjitterbuffer")
                     if element.find_property("faststart-min-packets").is_some() =>
                 {

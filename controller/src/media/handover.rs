@@ -114,7 +114,11 @@ impl Handover {
     /// A frame that entered the processors by another way than [`Self::decoded`].
     pub(crate) fn count_input(&self) {
         let now = self.born.elapsed();
-        self.meter.lock().unwrap().input.count(now);
+        let mut meter = self.meter.lock().unwrap();
+        if meter.input.total() == 0 {
+            tracing::debug!(after = ?now, "the first frame came in");
+        }
+        meter.input.count(now);
     }
 
     /// A frame from the processors, `age` after it went in.
@@ -132,7 +136,11 @@ impl Handover {
 
     /// A frame left the encoder, `age` after it went in.
     pub(crate) fn encoded(&self, age: Duration) {
-        self.meter.lock().unwrap().encoding.add(age);
+        let mut meter = self.meter.lock().unwrap();
+        if meter.encoding.is_empty() {
+            tracing::debug!(after = ?self.born.elapsed(), "the first frame is on its way");
+        }
+        meter.encoding.add(age);
     }
 
     pub(crate) fn set_paused(&self, paused: bool) {
