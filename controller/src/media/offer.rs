@@ -280,6 +280,17 @@ fn attribute<'a>(line: &mut Line<'a>, text: &'a str) -> Result<(), String> {
     } else if let Some(rest) = text.strip_prefix("a=mid:") {
         line.mid = Some(rest);
     }
+    if let Some(rest) = text
+        .strip_prefix("a=ssrc:")
+        .or(text.strip_prefix("a=ssrc-group:FID "))
+    {
+        // Zero is no source, and webrtcbin asserts so; a whole group is checked, of a description only the number.
+        let group = text.starts_with("a=ssrc-group:");
+        let mut numbers = rest.split(' ').take(if group { usize::MAX } else { 1 });
+        if !numbers.all(|number| number.parse::<u32>().is_ok_and(|ssrc| ssrc != 0)) {
+            return Err(format!("`{text}` names no source"));
+        }
+    }
     line.credentials |= text.starts_with("a=ice-ufrag:");
     line.fingerprint |= text.starts_with("a=fingerprint:");
     Ok(())
