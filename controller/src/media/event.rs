@@ -15,6 +15,8 @@ pub(crate) enum Event {
     /// The client's `parameters` channel opened or closed.
     ChannelOpened,
     ChannelClosed,
+    /// An element's latency changed, so the pipeline's must be worked out again.
+    Latency,
     /// A processor stopped for a reason of its own.
     ProcessorStopped(String),
     /// A pipeline posted an error.
@@ -54,6 +56,7 @@ fn read(message: &gst::MessageRef) -> Option<Event> {
             tracing::debug!(warning = %warning.error(), "pipeline warning");
             None
         }
+        gst::MessageView::Latency(_) => Some(Event::Latency),
         gst::MessageView::Element(element) => {
             let structure = element
                 .structure()

@@ -1,32 +1,66 @@
 //! Frames from one pipeline to the next, the newest first.
 //!
-//! Appsinks call in from streaming threads, appsrcs take one frame at a time: a second frame that comes before the
+//! Appsinks call in from streaming threads, appsrcs ask when they want a frame: a second frame that comes before the
 //! first was taken replaces it and is counted. Nothing here waits.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
 use super::meter::Meter;
 
-/// The door into a pipeline: an appsrc that keeps one buffer.
+/// The door into a pipeline: an appsrc that is fed one frame at a time, when it asks.
+///
+/// Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
+/// them too, and the frames of a new size go on under the old caps.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     source: gst_app::AppSrc,
-    /// Replaces the frame rate in the caps, for encoders that refuse the 0/1 of a live stream.
+    slot: Arc<Mutex<Slot>>,
     nominal_rate: Option<gst::Fraction>,
-    /// The caps of the frame before, as they came.
-    caps: Mutex<Option<gst::Caps>>,
+}
+
+/// What waits at the door.
+#[derive(Debug, Default)]
+struct Slot {
+    waiting: Option<Frame>,
+    /// The pipeline asked and found nothing.
+    hungry: bool,
+}
+
+/// A decoded or processed frame with its caps.
+#[derive(Debug, Clone)]
+struct Frame {
+    caps: gst::Caps,
+    buffer: gst::Buffer,
 }
 
 impl Inlet {
+    /// `nominal_rate` replaces the frame rate in the caps, for encoders that refuse the 0/1 of a live stream.
     pub(crate) fn new(source: gst_app::AppSrc, nominal_rate: Option<gst::Fraction>) -> Self {
+        let slot = Arc::<Mutex<Slot>>::default();
+        let asked = slot.clone();
+        let need_data = move |source: &gst_app::AppSrc, _: u32| {
+            let waiting = {
+                let mut slot = asked.lock().unwrap();
+                slot.hungry = slot.waiting.is_none();
+                slot.waiting.take()
+            };
+            if let Some(frame) = waiting {
+                feed(source, frame, nominal_rate);
+            }
+        };
+        source.set_callbacks(
+            gst_app::AppSrcCallbacks::builder()
+                .need_data(need_data)
+                .build(),
+        );
         Self {
             source,
+            slot,
             nominal_rate,
-            caps: Mutex::new(None),
         }
     }
 
@@ -36,37 +70,31 @@ impl Inlet {
         let Some(now) = self.source.current_running_time() else {
             return true;
         };
-        if let Some(changed) = self.changed(&frame.caps) {
-            // Sizes may change at any time (browsers adapt theirs); caps travel in order with the frames.
-            self.source.set_caps(Some(&changed));
-        }
         let buffer = frame.buffer.make_mut();
         buffer.set_pts(now);
         buffer.set_dts(None);
         buffer.set_duration(None);
-        let replaces = self.source.current_level_buffers() > 0;
-        self.source.push_buffer(frame.buffer.clone()).is_err() || replaces
-    }
-
-    fn changed(&self, caps: &gst::Caps) -> Option<gst::Caps> {
-        let mut known = self.caps.lock().unwrap();
-        if known.as_ref() == Some(caps) {
-            return None;
+        {
+            let mut slot = self.slot.lock().unwrap();
+            if !std::mem::take(&mut slot.hungry) {
+                return slot.waiting.replace(frame.clone()).is_some();
+            }
         }
-        known.replace(caps.clone());
-        let mut set = caps.clone();
-        if let Some(rate) = self.nominal_rate {
-            set.make_mut().set("framerate", rate);
-        }
-        Some(set)
+        feed(&self.source, frame.clone(), self.nominal_rate);
+        false
     }
 }
 
-/// A decoded or processed frame with its caps.
-#[derive(Debug, Clone)]
-struct Frame {
-    caps: gst::Caps,
-    buffer: gst::Buffer,
+/// Gives the pipeline what it asked for. Sizes may change at any time (browsers adapt theirs): an appsrc takes equal
+/// caps for no change, and sends others in order with the frames.
+fn feed(source: &gst_app::AppSrc, frame: Frame, nominal_rate: Option<gst::Fraction>) {
+    let Frame { mut caps, buffer } = frame;
+    if let Some(rate) = nominal_rate {
+        caps.make_mut().set("framerate", rate);
+    }
+    source.set_caps(Some(&caps));
+    // Refused only by a pipeline that is being stopped.
+    source.push_buffer(buffer).ok();
 }
 
 /// The meeting point of one session's pipelines.

@@ -145,6 +145,11 @@ impl Peer {
         }
     }
 
+    /// Tells the elements the pipeline's latency; without it rtpsession cannot place its sender reports in time.
+    pub(crate) fn settle_latency(&self) {
+        self.pipeline.recalculate_latency().ok();
+    }
+
     /// Stops and frees everything; blocks until GStreamer's threads have ended.
     pub(crate) fn stop(&self) {
         self.channel.forget();

@@ -34,11 +34,9 @@ pub(crate) fn build(
     let source = gst_app::AppSrc::builder()
         .is_live(true)
         .format(gst::Format::Time)
-        .max_buffers(1)
         .build();
-    // The newest frame wins. `max-bytes` would count a single large frame as full.
+    // By default 200 000 bytes are a full queue; a single frame is larger.
     source.set_max_bytes(0);
-    source.set_leaky_type(gst_app::AppLeakyType::Downstream);
     let even = make("capsfilter")?;
     // Odd sizes exist (a window capture); 4:2:0 encoders and browsers' decoders disagree about the last row of one.
     set(

@@ -231,8 +231,10 @@ impl Actor {
         match event {
             Event::Connected => {
                 tracing::info!("the client is connected");
+                self.peer.settle_latency();
                 self.peer.send_key_frame();
             }
+            Event::Latency => self.peer.settle_latency(),
             Event::ChannelOpened => {
                 for text in self.outbox.opened() {
                     self.peer.channel.send(&text);
