@@ -1,35 +1,34 @@
 //! What the receiver tells us, read from the RTP session inside webrtcbin.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 
 use super::congestion::Report;
-use super::remb;
-
-/// RTCP payload-specific feedback, application layer: where a REMB travels.
-const PSFB: u32 = 206;
-const AFB: u32 = 15;
+use super::rtcp::{self, Said};
 
 /// Bits a second that our reports may take (rtpsession's documentation says bytes). By its own estimate it sends
 /// about three times a second, and a NACK that has just gone out holds the PLI after it back for 300 ms.
 const RTCP_BANDWIDTH: f64 = 100_000.0;
 
+/// Whole reports, with what we received; the default is 5 s, and packets with urgent news do not count.
+const REPORTS_APART: gst::ClockTime = gst::ClockTime::from_seconds(1);
+
 /// Listens to one peer's reports.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Feedback {
     packets: Arc<AtomicU64>,
-    remb: Arc<AtomicU32>,
+    heard: Arc<Mutex<Report>>,
 }
 
 impl Feedback {
-    /// Counts every packet that comes in, and reads the REMBs.
-    pub(crate) fn watch(webrtcbin: &gst::Element) -> Self {
+    /// Counts every packet that comes in, and reads what is said about our picture.
+    pub(crate) fn watch(webrtcbin: &gst::Element, ssrc: u32) -> Self {
         let feedback = Self::default();
-        let (packets, remb) = (feedback.packets.clone(), feedback.remb.clone());
+        let (packets, heard) = (feedback.packets.clone(), feedback.heard.clone());
         let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else {
             return feedback;
         };
@@ -38,14 +37,10 @@ impl Feedback {
                 Some("nicesrc") => count(element, packets.clone()),
                 Some("rtpsession") => {
                     element.set_property("rtcp-fraction", RTCP_BANDWIDTH);
-                    read_rembs(element, remb.clone());
+                    element.set_property("rtcp-min-interval", REPORTS_APART.nseconds());
+                    listen(element, ssrc, heard.clone());
                 }
-                Some("rtpjitterbuffer")
-                    if element.find_property("faststart-min-packets").is_some() =>
-                {
-                    // Else the very first packet waits the whole latency for one that might come before it.
-                    element.set_property("faststart-min-packets", 1u32);
-                }
+                Some("rtpjitterbuffer") => be_patient(element),
                 _ => {}
             }
         });
@@ -57,13 +52,9 @@ impl Feedback {
         self.packets.load(Ordering::Relaxed)
     }
 
-    /// The newest figures; a REMB counts once.
+    /// What was said since the last call.
     pub(crate) fn report(&self, webrtcbin: &gst::Element) -> Report {
-        let remb = self.remb.swap(0, Ordering::Relaxed);
-        let mut report = Report {
-            remb: (remb > 0).then_some(remb),
-            ..Report::default()
-        };
+        let mut report = std::mem::take(&mut *self.heard.lock().unwrap());
         let session = webrtcbin
             .downcast_ref::<gst::Bin>()
             .and_then(|bin| bin.by_name("rtpbin"))
@@ -73,21 +64,21 @@ impl Feedback {
         let Some(session) = session else {
             return report;
         };
-        if let Some(stats) = structure(&session, "stats")
-            && let Ok(sources) = stats.get::<glib::ValueArray>("source-stats")
-        {
-            let sources = sources
-                .iter()
-                .filter_map(|source| source.get::<gst::Structure>().ok());
-            for source in sources.filter(|source| source.get("have-rb") == Ok(true)) {
-                read_report_block(&source, &mut report);
-            }
-        }
-        if let Some(stats) = structure(&session, "twcc-stats") {
-            read_transport_cc(&stats, &mut report);
-        }
+        report.round_trip = structure(&session, "stats").as_deref().and_then(round_trip);
+        report.received =
+            structure(&session, "twcc-stats").and_then(|stats| stats.get("bitrate-recv").ok());
+        report.received = report.received.filter(|received| *received > 0);
         report
     }
+}
+
+/// Makes a jitter buffer take frames as they come, however irregular.
+fn be_patient(jitter_buffer: &gst::Element) {
+    // Trap: it guesses when the next packet is due, and drops one that comes later than that plus the latency, even
+    // as the next in order. A sender that thinks for 100 ms would cost a NACK, a picture and a key frame.
+    jitter_buffer.set_property("rtx-next-seqnum", false);
+    // Else the very first packet waits the whole latency for one that might come before it.
+    jitter_buffer.set_property("faststart-min-packets", 1u32);
 }
 
 /// A property that not every version has.
@@ -111,41 +102,33 @@ fn count(nicesrc: &gst::Element, packets: Arc<AtomicU64>) {
     }
 }
 
-fn read_rembs(rtpsession: &gst::Element, latest: Arc<AtomicU32>) {
+fn listen(rtpsession: &gst::Element, ours: u32, heard: Arc<Mutex<Report>>) {
     let session = rtpsession.property::<glib::Object>("internal-session");
-    session.connect("on-feedback-rtcp", false, move |values| {
-        let kind = (
-            values.get(1)?.get::<u32>().ok()?,
-            values.get(2)?.get::<u32>().ok()?,
-        );
-        let fci = values.get(5)?.get::<Option<gst::Buffer>>().ok()??;
-        if kind == (PSFB, AFB)
-            && let Some(rate) = remb::read(&fci.map_readable().ok()?)
-        {
-            latest.store(rate, Ordering::Relaxed);
+    session.connect("on-receiving-rtcp", false, move |values| {
+        let packet = values.get(1)?.get::<gst::Buffer>().ok()?;
+        let packet = packet.map_readable().ok()?;
+        let mut heard = heard.lock().unwrap();
+        for said in rtcp::read(&packet) {
+            match said {
+                Said::Loss { ssrc, lost } if ssrc == ours => {
+                    heard.loss = Some(f64::from(lost) / 256.0)
+                }
+                Said::Loss { .. } => {}
+                Said::Limit(rate) => heard.remb = Some(rate),
+            }
         }
         None
     });
 }
 
-/// A receiver report about what we sent (RFC 3550, 6.4.1).
-fn read_report_block(source: &gst::StructureRef, report: &mut Report) {
-    if let Ok(lost) = source.get::<u32>("rb-fractionlost") {
-        report.loss = Some(f64::from(lost) / 256.0);
-    }
-    // In 1/65536 s; zero while the peer has not seen a sender report.
-    if let Ok(round_trip) = source.get::<u32>("rb-round-trip")
-        && round_trip > 0
-    {
-        report.round_trip = Some(Duration::from_secs_f64(f64::from(round_trip) / 65_536.0));
-    }
-}
-
-/// What the peer's transport-wide feedback adds up to.
-fn read_transport_cc(stats: &gst::StructureRef, report: &mut Report) {
-    if let Ok(received) = stats.get::<u32>("bitrate-recv")
-        && received > 0
-    {
-        report.received = Some(received);
-    }
+/// From the newest report block, in 1/65536 s; zero while the peer has not seen a sender report.
+fn round_trip(stats: &gst::StructureRef) -> Option<Duration> {
+    let sources = stats.get::<glib::ValueArray>("source-stats").ok()?;
+    let sources = sources
+        .iter()
+        .filter_map(|source| source.get::<gst::Structure>().ok());
+    let with_block = sources.filter(|source| source.get("have-rb") == Ok(true));
+    let trips = with_block.filter_map(|source| source.get::<u32>("rb-round-trip").ok());
+    let trip = trips.filter(|trip| *trip > 0).min()?;
+    Some(Duration::from_secs_f64(f64::from(trip) / 65_536.0))
 }

@@ -9,7 +9,7 @@
 //! Decision: two pipelines and a hand-over, because one pipeline that leaves webrtcbin and comes back to it is a loop
 //! ("loop detected in the graph"), and because a processor may load a model for a minute while the peer connects.
 //!
-//! Files without GStreamer decide ([`offer`], [`answer`], [`candidate`], [`congestion`], [`remb`], [`meter`],
+//! Files without GStreamer decide ([`offer`], [`answer`], [`candidate`], [`congestion`], [`rtcp`], [`remb`], [`meter`],
 //! [`template`]); the others carry out.
 
 pub mod answer;
@@ -29,6 +29,7 @@ pub(crate) mod peer;
 pub(crate) mod processing;
 pub(crate) mod receive;
 pub mod remb;
+pub mod rtcp;
 pub(crate) mod send;
 pub mod template;
 pub(crate) mod warm;

@@ -71,10 +71,12 @@ impl Peer {
         pipeline.add(&webrtcbin)?;
         on_state(&webrtcbin, events.clone());
         on_transceivers(&webrtcbin);
-        let feedback = Feedback::watch(&webrtcbin);
+        // Any 32 bits: chance makes a clash with the client's own SSRC as unlikely as RFC 3550 asks.
+        let ssrc = uuid::Uuid::new_v4().as_fields().0.max(1);
+        let feedback = Feedback::watch(&webrtcbin, ssrc);
         let gathering = Gathering::watch(&webrtcbin);
         let channel = Channel::watch(&webrtcbin, events, messages);
-        let (sender, door) = send::build(&pipeline, &webrtcbin, &plan)?;
+        let (sender, door) = send::build(&pipeline, &webrtcbin, &plan, ssrc)?;
         Ok((
             Self {
                 pipeline,

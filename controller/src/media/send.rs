@@ -30,6 +30,7 @@ pub(crate) fn build(
     pipeline: &gst::Pipeline,
     webrtcbin: &gst::Element,
     plan: &Plan,
+    ssrc: u32,
 ) -> Result<(Sender, Inlet), MediaError> {
     let source = gst_app::AppSrc::builder()
         .is_live(true)
@@ -45,8 +46,6 @@ pub(crate) fn build(
         "video/x-raw,width=[2,8192,2],height=[2,8192,2]",
     )?;
     let encoder = Encoder::new(plan.codec)?;
-    // Any 32 bits: chance makes a clash with the client's own SSRC as unlikely as RFC 3550 asks.
-    let ssrc = uuid::Uuid::new_v4().as_fields().0.max(1);
     let payloader = codec::payloader(plan.codec, plan.payload, ssrc)?;
     let rtp = make("capsfilter")?;
     rtp.set_property("caps", rtp_caps(plan, Some(ssrc)));

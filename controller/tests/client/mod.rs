@@ -37,8 +37,6 @@ pub(crate) struct Seen {
     pub(crate) key_frames: AtomicU64,
     pub(crate) size: Mutex<Option<(i32, i32)>>,
     pub(crate) messages: Mutex<Vec<serde_json::Value>>,
-    /// Percent of the incoming packets to lose.
-    pub(crate) loss: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -66,7 +64,7 @@ impl Client {
         assert!(ice.emit_by_name::<bool>("add-local-ip-address", &[&"127.0.0.1"]));
         pipeline.add(&webrtcbin).unwrap();
         let seen = Arc::new(Seen::default());
-        watch_network(&webrtcbin, &seen);
+        be_patient(&webrtcbin);
         send_or_receive(&pipeline, &webrtcbin, wish);
         let audio = "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000";
         webrtcbin.emit_by_name::<Option<glib::Object>>(
@@ -294,8 +292,8 @@ fn show(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, seen: &Arc<Seen>) {
         let Some(pipeline) = pipeline.upgrade().filter(|_| pad.direction() == gst::PadDirection::Src) else { return };
         let encoding: String = pad.current_caps().unwrap().structure(0).unwrap().get("encoding-name").unwrap();
         let text = match encoding.as_str() {
-            "VP8" => "rtpvp8depay name=depay ! vp8dec threads=1 ! appsink name=sink sync=false async=false",
-            _ => "rtph264depay name=depay ! h264parse ! avdec_h264 max-threads=1 ! appsink name=sink sync=false async=false",
+            "VP8" => "rtpvp8depay name=depay request-keyframe=true wait-for-keyframe=true ! vp8dec threads=1 ! appsink name=sink sync=false async=false",
+            _ => "rtph264depay name=depay request-keyframe=true wait-for-keyframe=true ! h264parse ! avdec_h264 max-threads=1 ! appsink name=sink sync=false async=false",
         };
         let bin = gst::parse::bin_from_description(text, true).unwrap();
         let keys = seen.clone();
@@ -326,34 +324,17 @@ fn show(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, seen: &Arc<Seen>) {
     });
 }
 
-/// Loses what the test wants lost, after the handshake.
-fn watch_network(webrtcbin: &gst::Element, seen: &Arc<Seen>) {
-    let seen = seen.clone();
-    webrtcbin
-        .downcast_ref::<gst::Bin>()
-        .unwrap()
-        .connect_deep_element_added(move |_, _, element| {
-            let name = element
-                .factory()
-                .map(|factory| factory.name())
-                .unwrap_or_default();
-            let seen = seen.clone();
-            if name == "nicesrc" {
-                let count = AtomicU64::new(0);
-                element.static_pad("src").unwrap().add_probe(
-                    gst::PadProbeType::BUFFER,
-                    move |_, _| {
-                        // A step that has no factor with 100 spreads the losses evenly.
-                        let turn = count.fetch_add(37, Ordering::Relaxed) % 100;
-                        if turn < seen.loss.load(Ordering::Relaxed) {
-                            gst::PadProbeReturn::Drop
-                        } else {
-                            gst::PadProbeReturn::Ok
-                        }
-                    },
-                );
-            }
-        });
+/// Like a browser, takes a late frame for late, not for lost.
+fn be_patient(webrtcbin: &gst::Element) {
+    let bin = webrtcbin.downcast_ref::<gst::Bin>().unwrap();
+    bin.connect_deep_element_added(move |_, _, element| {
+        if element
+            .factory()
+            .is_some_and(|factory| factory.name() == "rtpjitterbuffer")
+        {
+            element.set_property("rtx-next-seqnum", false);
+        }
+    });
 }
 
 /// Makes the offer; with its candidates unless they trickle.
