@@ -10,11 +10,11 @@ from model import Model, noise_for
 from scenes import Painter, camera
 from vocabulary import STYLES
 
-TILE, COLUMNS, LABEL = 160, 9, 15
+SIZE, TILE, COLUMNS, LABEL = 256, 168, 9, 15          # painted at SIZE, shown at TILE
 EXTRA = ("comic, red, dark", "watercolor, blue, dreamy", "a pink sketch of a cat")
 
 
-def portrait(seed: int = 23, size: int = TILE) -> np.ndarray:
+def portrait(seed: int = 7, size: int = SIZE) -> np.ndarray:
     """A person in a room, drawn for the sheet alone: (1, 3, size, size) in 0..1."""
     p = Painter(np.random.default_rng(seed))
     p.gradient((205, 198, 184), (150, 140, 128), True)
@@ -31,8 +31,8 @@ def portrait(seed: int = 23, size: int = TILE) -> np.ndarray:
     return x.transpose(2, 0, 1)[None].copy()
 
 
-def draw_sheet(model: Model, path: Path, timestep: int = 359, seed: int = 23) -> None:
-    source, noise = portrait(seed), noise_for(TILE, TILE)
+def draw_sheet(model: Model, path: Path, timestep: int = 359, seed: int = 7) -> None:
+    source, noise = portrait(seed), noise_for(SIZE, SIZE)
     tiles = [("input", source)] if len(STYLES) % COLUMNS else []
     tiles += [(s.prompts[0], model.paint(source, s.prompts[0], (timestep,), noise)) for s in STYLES]
     for text in EXTRA:
@@ -44,5 +44,7 @@ def draw_sheet(model: Model, path: Path, timestep: int = 359, seed: int = 23) ->
     for k, (label, picture) in enumerate(tiles):
         x, y = k % COLUMNS * TILE, k // COLUMNS * (TILE + LABEL)
         draw.text((x + 3, y + 1), label, "black", font=ImageFont.load_default(11))
-        sheet.paste(Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype("u1")), (x, y + LABEL))
-    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+        tile = Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype("u1")).resize((TILE, TILE), Image.LANCZOS)
+        sheet.paste(tile, (x, y + LABEL))
+    palette = sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
+    sheet.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)

@@ -94,7 +94,7 @@ class Painter:
                 self.box(x - 2 * r, y + (1.7 + 0.4 * i) * r, x + 2 * r, y + (1.85 + 0.4 * i) * r, self.shade(cloth, 0.6))
         elif self.chance(0.4):
             self.text(x - 0.8 * r, y + 2.2 * r, 0.4 * r, self.colour())
-        self.shape([(x - 0.42 * r, y + 0.6 * r), (x + 0.42 * r, y + 0.6 * r), (x + 0.6 * r, y + 1.75 * r), (x, y + 2.0 * r), (x - 0.6 * r, y + 1.75 * r)], dark)
+        self.shape([(x + dx * r, y + dy * r) for dx, dy in ((-0.42, 0.6), (0.42, 0.6), (0.6, 1.75), (0, 2.0), (-0.6, 1.75))], dark)
         for side in (-1, 1):
             self.disc(x + side * 0.8 * r, y + 0.05 * r, 0.14 * r, 0.22 * r, dark)
         self.disc(x, y - 0.12 * r, 0.9 * r, 1.08 * r, hair)
