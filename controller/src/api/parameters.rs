@@ -15,6 +15,8 @@ const PROMPTS: Shape = Shape::List(&Shape::Fields(&[
     required("text", Shape::Text),
     optional("weight", Shape::Number(0.0, f64::MAX)),
 ]));
+/// Takes back what was said of noise or steps.
+const MODELS_OWN: &str = "model";
 const PATHS: Shape = Shape::List(&Shape::Text);
 
 const KNOWN: &[Field] = &[
@@ -29,8 +31,14 @@ const KNOWN: &[Field] = &[
             optional("temporal_interpolation_method", INTERPOLATION),
         ]),
     ),
-    optional("denoising_step_list", Shape::List(&Shape::Whole(-1e6, 1e6))),
-    optional("noise_scale", Shape::Number(0.0, 1.0)),
+    optional(
+        "denoising_step_list",
+        Shape::WordOr(MODELS_OWN, &Shape::List(&Shape::Whole(-1e6, 1e6))),
+    ),
+    optional(
+        "noise_scale",
+        Shape::WordOr(MODELS_OWN, &Shape::Number(0.0, 1.0)),
+    ),
     optional("noise_controller", Shape::Flag),
     optional("manage_cache", Shape::Flag),
     optional("reset_cache", Shape::Flag),

@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Number(f64, f64),
     /// A whole number between two limits, both allowed; `4.0` counts as whole.
     Whole(f64, f64),
+    /// This word, or else a shape.
+    WordOr(&'static str, &'static Self),
     /// A list of one shape.
     List(&'static Self),
     /// An object whose known fields have these shapes; others are let through.
@@ -120,6 +122,8 @@ impl Shape {
                     .with_context("expected", expected),
                 ]
             }
+            (Self::WordOr(word, _), Value::String(text)) if text == word => vec![],
+            (Self::WordOr(_, shape), _) => shape.check(value, loc),
             (Self::Number(low, high), Value::Number(_)) => in_range(value, *low, *high, loc),
             (Self::Number(..), _) => wrong("float_type", "a number"),
             (Self::Whole(low, high), Value::Number(number)) => {

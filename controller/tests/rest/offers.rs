@@ -292,6 +292,16 @@ async fn an_update_passes_on_what_was_sent_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn noise_and_steps_may_go_back_to_the_models_own() {
+    let scope = Scope::new();
+    let patch = json!({ "noise_scale": "model", "denoising_step_list": "model" });
+
+    let reply = scope.post("/api/v1/session/parameters", &patch).await;
+
+    assert_eq!(reply.json()["applied_parameters"], patch);
+}
+
+#[tokio::test]
 async fn an_empty_update_is_refused() {
     let scope = Scope::new();
 
