@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
 
+mod browser;
+mod controller;
 mod layers;
 mod licences;
+mod peers;
+mod pipelines;
 mod processor_contract;
 mod surface;

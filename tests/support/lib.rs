@@ -1,4 +1,8 @@
 //! Real peers and shared ground for the tests of the whole house.
+//!
+//! [`Controller`] runs the built `gst-scope` as a user would, [`Peer`] an independent client of it (aiortc, Chromium).
+//! What is missing on the machine is an error with the command that brings it, never a skipped test: a test that
+//! did not run has proved nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,5 +10,12 @@
     reason = "a helper that fails must fail its test, loudly"
 )]
 
+pub mod controller;
 pub mod house;
+pub mod http;
 pub mod inspect;
+pub mod peer;
+pub mod programs;
+
+pub use controller::Controller;
+pub use peer::Peer;
