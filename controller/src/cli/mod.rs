@@ -2,6 +2,7 @@
 //!
 //! To add a command: a file with its arguments and a `run`, a variant here, an arm in [`Cli::run`].
 
+mod bench;
 mod serve;
 mod version;
 
@@ -19,6 +20,8 @@ pub struct Cli {
 enum Command {
     /// Serve the page and the REST interface until Ctrl-C
     Serve(serve::Args),
+    /// Measure this machine, next to other servers
+    Bench(bench::Args),
     /// Say which versions this is made of
     Version,
 }
@@ -45,6 +48,7 @@ impl Cli {
     pub fn run(self) -> Result<(), CommandError> {
         match self.command {
             Command::Serve(args) => serve::run(args),
+            Command::Bench(args) => bench::run(&args),
             Command::Version => version::run(),
         }
     }

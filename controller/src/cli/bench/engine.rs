@@ -1,0 +1,104 @@
+//! `gst-scope bench engine`: the built-in model inside its element, frame by frame, nothing around it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::report::rounded;
+use super::trouble::{Outcome, trouble};
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Seconds at each size
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Sides of the square pictures
+    #[arg(long, value_delimiter = ',', default_values_t = [256, 512])]
+    sizes: Vec<u32>,
+    /// Write every figure here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the table is the answer of this command"
+)]
+pub(super) fn run(args: &Args) -> Outcome<()> {
+    gstscopediffusion::plugin_register_static()?;
+    println!(
+        "{:>12}{:>14}{:>20}{:>20}{:>22}",
+        "size", "frames/s", "ms a frame, all", "ms, model alone", "ms, element's share"
+    );
+    let mut results = Map::new();
+    for &side in &args.sizes {
+        let result = measure(side, Duration::from_secs(args.seconds.max(1)))?;
+        let cell = |key: &str| result[key].as_f64().map_or_else(|| "–".into(), rounded);
+        println!(
+            "{:>12}{:>14}{:>20}{:>20}{:>22}",
+            format!("{side}×{side}"),
+            cell("fps"),
+            cell("frame_ms"),
+            cell("model_ms"),
+            cell("element_ms")
+        );
+        results.insert(side.to_string(), result);
+    }
+    if let Some(file) = &args.json {
+        std::fs::write(file, format!("{:#}\n", Value::Object(results)))?;
+    }
+    Ok(())
+}
+
+/// Frames that are not counted: the model's first runs set its memory up.
+const WARM_UP: usize = 5;
+
+fn measure(side: u32, time: Duration) -> Outcome<Value> {
+    let text = format!(
+        "videotestsrc pattern=ball ! video/x-raw,format=RGB,width={side},height={side},framerate=30/1
+        ! scopediffusion name=processor pacing=strict prompt=blueprint ! fakesink name=sink sync=false"
+    );
+    let pipeline = gst::parse::launch(&text)?
+        .downcast::<gst::Pipeline>()
+        .map_err(|_| trouble("no pipeline"))?;
+    let by_name = |name: &str| {
+        pipeline
+            .by_name(name)
+            .ok_or_else(|| trouble(format!("no {name}")))
+    };
+    let (processor, sink) = (by_name("processor")?, by_name("sink")?);
+    let (tell, told) = std::sync::mpsc::channel();
+    let entry = sink.static_pad("sink").ok_or_else(|| trouble("no pad"))?;
+    entry.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        tell.send(Instant::now()).ok();
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing)?;
+    let next = || {
+        told.recv_timeout(Duration::from_secs(60))
+            .map_err(|_| trouble("no frame came out of the model"))
+    };
+    for _ in 0..WARM_UP {
+        next()?;
+    }
+    let (began, mut last, mut count) = (Instant::now(), Instant::now(), 0_u32);
+    while last - began < time {
+        last = next()?;
+        count += 1;
+    }
+    let frame = (last - began).as_secs_f64() * 1000.0 / f64::from(count.max(1));
+    let stats = processor.property::<gst::Structure>("stats");
+    pipeline.set_state(gst::State::Null)?;
+    let model = model_time(&stats);
+    Ok(
+        json!({"fps": 1000.0 / frame, "frame_ms": frame, "model_ms": model, "element_ms": model.map(|model| frame - model)}),
+    )
+}
+
+/// The model's own time a frame, as the element counts it, milliseconds.
+fn model_time(stats: &gst::Structure) -> Option<f64> {
+    stats.get::<f64>("inference-ms").ok()
+}

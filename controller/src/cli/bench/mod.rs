@@ -1,0 +1,56 @@
+//! `gst-scope bench`: how much the server adds, measured on the machine it will run on.
+//!
+//! ```text
+//! gst-scope bench webrtc    the whole way of a frame, next to an aiortc server and a bare webrtcbin
+//! gst-scope bench engine    the model alone and inside its element
+//! ```
+//!
+//! Decision: contenders are measured in turns (A B C A B C …) by the same client in the same run and reported as
+//! ratios, because a figure in milliseconds says more about the machine and its other tenants than about us.
+
+mod bridge;
+mod browser;
+mod client;
+mod contender;
+mod engine;
+mod figures;
+mod http;
+mod negotiate;
+mod plot;
+mod process;
+mod report;
+mod stamp;
+mod trouble;
+mod webrtc;
+
+use clap::Subcommand;
+
+use super::CommandError;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// Latency, connecting, recovery and cost of a session, next to an aiortc server and a bare webrtcbin
+    Webrtc(webrtc::Args),
+    /// Frames per second of the built-in model, alone and inside its element
+    Engine(engine::Args),
+    /// The bare webrtcbin that `webrtc` compares with; prints its address and serves until killed
+    #[command(hide = true)]
+    Bridge,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), CommandError> {
+    gst::init().map_err(|err| CommandError::new(&err, "install GStreamer 1.22 or newer"))?;
+    let outcome = match &args.subject {
+        Subject::Webrtc(args) => webrtc::run(args),
+        Subject::Engine(args) => engine::run(args),
+        Subject::Bridge => bridge::run(),
+    };
+    outcome.map_err(|err| CommandError::new(&err, "run it from the repository after `make setup`"))
+}
