@@ -26,7 +26,11 @@ impl ScopeDiffusion {
                             self.streaming.lock().unwrap().segment = segment.clone();
                         }
                     }
-                    gst::EventView::Eos(_) => self.drain()?,
+                    gst::EventView::Eos(_) => match self.drain() {
+                        // Downstream has had enough of pictures, not of the news that there are no more.
+                        Err(gst::FlowError::Eos) | Ok(()) => {}
+                        Err(error) => return Err(error),
+                    },
                     _ => {}
                 }
                 match self.srcpad.push_event(event) {

@@ -171,8 +171,12 @@ impl ScopeDiffusion {
             Err(_) => Err(gst::FlowError::Flushing),
         };
         if let Err(error) = flow {
-            gst::debug!(CAT, imp = self, "inference thread pauses: {error}");
             self.rhythm.lock().unwrap().flow = Err(error);
+            if error == gst::FlowError::Eos {
+                // Upstream hears of it with its next frame and answers with EOS, which must still get through.
+                return;
+            }
+            gst::debug!(CAT, imp = self, "inference thread pauses: {error}");
             // Refused only while the pad is being deactivated, which stops the task anyway.
             let _ = self.srcpad.pause_task();
         }
