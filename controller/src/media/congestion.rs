@@ -35,6 +35,8 @@ pub struct Congestion {
     ceiling: f64,
     best_round_trip: Option<Duration>,
     decided: Duration,
+    /// The worst loss reported since then.
+    loss: Option<f64>,
     /// Nothing has been learned yet, so a better starting point may replace the rate.
     fresh: bool,
 }
@@ -48,6 +50,7 @@ impl Congestion {
             ceiling: ceiling(start),
             best_round_trip: None,
             decided: Duration::ZERO,
+            loss: None,
             fresh: true,
         }
     }
@@ -83,6 +86,9 @@ impl Congestion {
             self.settle(limit, now);
             return self.rate();
         }
+        if let Some(loss) = report.loss {
+            self.loss = Some(self.loss.map_or(loss, |worst| worst.max(loss)));
+        }
         if now.saturating_sub(self.decided) < PERIOD {
             return self.rate();
         }
@@ -90,7 +96,7 @@ impl Congestion {
             (Some(now), Some(best)) => now > best + QUEUEING,
             _ => false,
         };
-        match report.loss {
+        match self.loss {
             // RFC 8698 and its relatives agree on these three bands: loss below 2 % is noise, above 10 % congestion.
             Some(loss) if loss > 0.10 => self.settle(self.rate * (1.0 - 0.5 * loss.min(1.0)), now),
             _ if queueing => {
@@ -102,7 +108,8 @@ impl Congestion {
                 let limit = report.remb.map_or(self.ceiling, f64::from);
                 self.settle((self.rate * step + 10_000.0).min(limit), now);
             }
-            Some(_) | None => {}
+            Some(_) => self.settle(self.rate, now),
+            None => {}
         }
         self.rate()
     }
@@ -110,6 +117,7 @@ impl Congestion {
     fn settle(&mut self, rate: f64, now: Duration) {
         self.rate = rate.clamp(f64::from(LOWEST), self.ceiling);
         self.decided = now;
+        self.loss = None;
         self.fresh = false;
     }
 }
@@ -223,6 +231,23 @@ mod tests {
             first
         );
         assert!(congestion.report(Duration::from_millis(2100), &lost(0.5)) < first);
+    }
+
+    #[test]
+    fn a_loss_reported_between_two_decisions_counts_at_the_next() {
+        let mut congestion = Congestion::new(256, 256);
+        let first = congestion.report(Duration::from_millis(1000), &lost(0.5));
+        congestion.report(Duration::from_millis(1500), &lost(0.4));
+
+        assert!(congestion.report(Duration::from_millis(2000), &Report::default()) < first);
+    }
+
+    #[test]
+    fn a_little_loss_that_ended_holds_nothing_back() {
+        let mut congestion = Congestion::new(256, 256);
+        let held = congestion.report(Duration::from_secs(1), &lost(0.05));
+
+        assert!(congestion.report(Duration::from_secs(2), &lost(0.0)) > held);
     }
 
     #[test]

@@ -75,6 +75,7 @@ struct Actor {
     watchdog: Watchdog,
     congestion: Option<Congestion>,
     packets: u64,
+    link: Link,
 }
 
 /// Runs a session from its offer to its end; `leave` takes it off the registry.
@@ -148,6 +149,7 @@ async fn build(
             watchdog: Watchdog::default(),
             congestion: None,
             packets: 0,
+            link: Link::default(),
         };
         actor.start(&events).inspect_err(|_| actor.stop())?;
         Ok(actor)
@@ -327,11 +329,11 @@ impl Actor {
         if fresh || rate != before {
             self.peer.set_bitrate(rate);
         }
-        self.state.set_link(Link {
-            bitrate: rate,
-            round_trip: report.round_trip,
-            loss: report.loss,
-        });
+        self.link.bitrate = rate;
+        // Reports are rarer than this round; until the next one the last one holds.
+        self.link.round_trip = report.round_trip.or(self.link.round_trip);
+        self.link.loss = report.loss.or(self.link.loss);
+        self.state.set_link(self.link);
     }
 
     /// Tells the client, frees everything, then tells those who waited.
