@@ -20,7 +20,7 @@ pub struct IceServer {
 
 impl Config {
     /// The same servers for our own side: one STUN server at most, and every TURN server with its password inside.
-    pub fn gstreamer_ice_servers(&self) -> (Option<String>, Vec<String>) {
+    pub fn gstreamer_ice_servers(&self) -> (Option<String>, Vec<Secret>) {
         let all = || {
             self.ice_servers
                 .iter()
@@ -34,7 +34,7 @@ impl Config {
             let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
             let user = escaped(server.username.as_deref().unwrap_or_default());
             let password = escaped(server.credential.as_ref().map_or("", Secret::expose));
-            Some(format!("{scheme}://{user}:{password}@{rest}"))
+            Some(Secret::new(format!("{scheme}://{user}:{password}@{rest}")))
         };
         (
             stun.map(|host| format!("stun://{host}")),
@@ -79,7 +79,7 @@ mod tests {
 
         assert_eq!(stun.as_deref(), Some("stun://stun.example:3478"));
         assert_eq!(
-            turn,
+            turn.iter().map(Secret::expose).collect::<Vec<_>>(),
             [
                 "turn://ada:p%40ss@turn.example:3478?transport=udp",
                 "turns://ada:p%40ss@turn.example"

@@ -18,6 +18,7 @@ use super::negotiate::{self, Gathering};
 use super::offer::Plan;
 use super::send::{self, Sender};
 use super::{ice, receive};
+use crate::secret::Secret;
 
 /// How a peer connects.
 #[derive(Debug, Clone)]
@@ -25,7 +26,7 @@ pub(crate) struct Connection {
     /// Only these; empty is every address of the machine.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) stun_server: Option<String>,
-    pub(crate) turn_servers: Vec<String>,
+    pub(crate) turn_servers: Vec<Secret>,
     /// How long a lost packet may be waited for, milliseconds.
     ///
     /// It delays nothing else: no sink here waits for a clock.
@@ -65,7 +66,7 @@ impl Peer {
             set(&webrtcbin, "stun-server", server)?;
         }
         for server in &connection.turn_servers {
-            webrtcbin.emit_by_name::<bool>("add-turn-server", &[server]);
+            webrtcbin.emit_by_name::<bool>("add-turn-server", &[&server.expose()]);
         }
         ice::prepare(&webrtcbin, &connection.addresses);
         pipeline.add(&webrtcbin)?;

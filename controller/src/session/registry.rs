@@ -16,6 +16,7 @@ use crate::media::candidate::{self, Verdict};
 use crate::media::offer::{self, Codec};
 use crate::media::peer::Connection;
 use crate::media::{codec, warm};
+use crate::secret::Secret;
 
 /// All sessions end within this, or are left to end by themselves.
 const SHUTDOWN: Duration = Duration::from_millis(900);
@@ -30,7 +31,7 @@ pub struct Settings {
     /// `stun://host:port`; none by default, nothing outside is contacted.
     pub stun_server: Option<String>,
     /// `turn://user:password@host:port` each.
-    pub turn_servers: Vec<String>,
+    pub turn_servers: Vec<Secret>,
     /// How long a lost packet may be waited for, milliseconds; delays nothing else.
     pub jitter_buffer_ms: u32,
 }
