@@ -87,11 +87,18 @@ fn property(spec: &glib::ParamSpec) -> String {
         spec.blurb().unwrap_or("NO BLURB"),
         said.join(", "),
         spec.value_type().name(),
-        spec.default_value()
-            .serialize()
-            .map_or_else(|_| "none".into(), |text| text.to_string()),
+        default(spec),
         range(spec),
     )
+}
+
+fn default(spec: &glib::ParamSpec) -> String {
+    // Serialising an absent structure is a critical warning in GStreamer.
+    if spec.value_type() == gst::Structure::static_type() {
+        return "none".into();
+    }
+    let text = spec.default_value().serialize();
+    text.map_or_else(|_| "none".into(), |text| text.to_string())
 }
 
 fn range(spec: &glib::ParamSpec) -> String {
