@@ -107,6 +107,19 @@ impl Encoder {
     }
 }
 
+/// How drawn pictures go to the encoder: 4:2:0, in the colour matrix that a browser assumes where the stream does not
+/// say. Neither VP8 nor what openh264enc writes says it; browsers take BT.601 for the one and BT.709 for the other.
+pub(crate) fn drawn(codec: Codec) -> gst::Caps {
+    let colorimetry = match codec {
+        Codec::Vp8 => "bt601",
+        Codec::H264 => "bt709",
+    };
+    gst::Caps::builder("video/x-raw")
+        .field("format", "I420")
+        .field("colorimetry", colorimetry)
+        .build()
+}
+
 /// What stands between the encoder and the payloader.
 pub(crate) fn after_encoder(codec: Codec) -> Result<Vec<gst::Element>, MediaError> {
     match codec {

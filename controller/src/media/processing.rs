@@ -6,9 +6,11 @@ use std::time::Duration;
 use gst::prelude::*;
 use serde_json::{Map, Value};
 
+use super::codec;
 use super::error::{MediaError, set};
 use super::event::{self, Events};
 use super::handover::{Handover, Inlet};
+use super::offer::Codec;
 use super::template::Template;
 use crate::processor::Processor;
 use crate::session::Parameters;
@@ -38,10 +40,12 @@ pub(crate) struct Processing {
 
 impl Processing {
     /// Builds the chain. `None` when there is nothing to do between decoder and encoder. The inlet is the chain's
-    /// door for decoded frames; a text-to-video chain has none.
+    /// door for decoded frames; a text-to-video chain has none. Pictures leave in the colours that browsers expect
+    /// of `codec`.
     pub(crate) fn build(
         processors: &[Processor],
         takes_input: bool,
+        codec: Codec,
         initial: &Parameters,
         events: &Events,
     ) -> Result<Option<(Self, Option<Inlet>)>, MediaError> {
@@ -75,7 +79,7 @@ impl Processing {
             .map(|(index, (processor, _))| prepare(&pipeline, index, processor, initial))
             .collect::<Result<_, _>>()?;
         let handover: Arc<OnceLock<Arc<Handover>>> = Arc::default();
-        collect(&pipeline, handover.clone())?;
+        collect(&pipeline, codec, handover.clone())?;
         let door = if takes_input {
             let source = named(&pipeline, "source")?
                 .downcast::<gst_app::AppSrc>()
@@ -203,11 +207,13 @@ fn prepare(
 /// Passes finished frames on, with their age: a frame's timestamp is when it entered.
 fn collect(
     pipeline: &gst::Pipeline,
+    codec: Codec,
     handover: Arc<OnceLock<Arc<Handover>>>,
 ) -> Result<(), MediaError> {
     let sink = named(pipeline, "sink")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| MediaError::Pipeline("the template's sink is no appsink".into()))?;
+    sink.set_caps(Some(&codec::drawn(codec)));
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {

@@ -131,6 +131,7 @@ async fn build(
         let built = Processing::build(
             &offer.processors,
             offer.takes_input,
+            plan.codec,
             &initial.processor,
             &events,
         )?;
