@@ -77,7 +77,7 @@ fn a_missing_model_folder_is_named() {
 
     assert!(error.matches(gst::ResourceError::NotFound), "{error:?}");
     assert!(
-        text.contains("/nowhere/model") && text.contains("set the model folder"),
+        text.contains("/nowhere/model") && text.contains("`model-dir`"),
         "{text}"
     );
 }
@@ -189,7 +189,10 @@ fn a_size_the_model_cannot_work_at_is_said_with_its_multiple() {
     };
     assert!(error.error().matches(gst::StreamError::Format), "{error:?}");
     let text = error.error().message().to_owned();
-    assert!(text.contains("70") && text.contains("multiple"), "{text}");
+    assert!(
+        text.contains("70") && text.contains("multiple") && text.contains("`width`"),
+        "{text}"
+    );
     let stopped = bus.pop_filtered(&[gst::MessageType::Element]);
     drop(stopped);
     harness.element().unwrap().set_bus(None::<&gst::Bus>);

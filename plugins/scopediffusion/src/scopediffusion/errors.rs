@@ -39,8 +39,22 @@ pub(crate) fn engine(error: &EngineError) -> gst::ErrorMessage {
 }
 
 /// One sentence with its remedy, for messages and for `apply-parameters`.
+///
+/// The engine's own remedies know no properties; where one helps, it is named.
 pub(crate) fn sentence(error: &EngineError) -> String {
-    format!("{error}; {}", error.remedy())
+    let remedy = match error {
+        EngineError::SizeNotDivisible { .. } => {
+            "set `width` and `height` and the element scales by itself, or put videoscale in front"
+        }
+        EngineError::ModelFolderMissing { .. } => {
+            "set `model-dir` to a folder of ONNX graphs, or leave it unset for the built-in model"
+        }
+        EngineError::RuntimeMissing { .. } => {
+            "install it with `make setup-run`, or set `onnxruntime-lib` or SCOPE_ONNXRUNTIME to its path"
+        }
+        _ => error.remedy(),
+    };
+    format!("{error}; {remedy}")
 }
 
 /// Why a frame could not be drawn, in one sentence with its remedy.
