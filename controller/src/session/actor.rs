@@ -28,6 +28,10 @@ const TICK: Duration = Duration::from_millis(500);
 const SURELY_VIDEO: u64 = 10;
 /// Video that comes in but cannot be decoded for this long needs a key frame asked for again.
 const UNDECODED: Duration = Duration::from_millis(700);
+/// A round that comes this late means that the program stood still (a suspended laptop, a debugger).
+const STOOD_STILL: Duration = Duration::from_millis(1200);
+/// Rounds after that in which the client gets a key frame unasked: its own request may wait behind hundreds of NACKs.
+const RESCUE_ROUNDS: u32 = 4;
 /// A processor that takes longer over a patch is busy loading; its reply is not waited for.
 const PATCHING: Duration = Duration::from_secs(2);
 /// The last message gets this long to leave.
@@ -75,6 +79,8 @@ struct Actor {
     watchdog: Watchdog,
     congestion: Option<Congestion>,
     packets: u64,
+    last_round: Duration,
+    rescue: u32,
     link: Link,
 }
 
@@ -145,11 +151,13 @@ async fn build(
             peer: Arc::new(peer),
             processing,
             handover,
+            last_round: state.born.elapsed(),
             state,
             outbox: Outbox::default(),
             watchdog: Watchdog::default(),
             congestion: None,
             packets: 0,
+            rescue: 0,
             link: Link::default(),
         };
         actor.start(&events).inspect_err(|_| actor.stop())?;
@@ -304,6 +312,7 @@ impl Actor {
         let came = packets - std::mem::replace(&mut self.packets, packets);
         self.watchdog.packets(now, packets);
         self.follow_receiver(now);
+        self.rescue_after_standstill(now);
         if self.handover.is_paused() {
             self.handover.repeat();
         } else if self.peer.plan.input.is_some() && came >= SURELY_VIDEO {
@@ -313,6 +322,18 @@ impl Actor {
             }
         }
         self.watchdog.verdict(now)
+    }
+
+    /// After a standstill both sides have lost packets; ours need not wait for the client to find that out.
+    fn rescue_after_standstill(&mut self, now: Duration) {
+        let since = now.saturating_sub(std::mem::replace(&mut self.last_round, now));
+        if since > STOOD_STILL {
+            self.rescue = RESCUE_ROUNDS;
+        }
+        if self.rescue > 0 {
+            self.rescue -= 1;
+            self.peer.send_key_frame();
+        }
     }
 
     fn follow_receiver(&mut self, now: Duration) {
