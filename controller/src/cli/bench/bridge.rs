@@ -17,15 +17,38 @@ use super::{http, negotiate};
 
 const SSRC: u32 = 0x5c09_e001;
 
-/// Keeps no queue but one frame; the encoder is set as the controller's.
-fn middle(payload: u32) -> String {
+/// From the client's packets to frames.
+const INWARD: &str = "rtpvp8depay request-keyframe=true wait-for-keyframe=true ! vp8dec threads=1
+    ! appsink name=frames sync=false max-buffers=1 drop=true";
+
+/// From frames to packets for the client; the encoder is set as the controller's, and one frame may wait.
+fn outward(payload: u32) -> String {
     format!(
-        "rtpvp8depay request-keyframe=true wait-for-keyframe=true ! vp8dec threads=1
-        ! queue max-size-buffers=1 max-size-time=0 max-size-bytes=0 leaky=downstream
+        "appsrc name=frames is-live=true do-timestamp=true format=time max-buffers=1 max-bytes=0 leaky-type=downstream
         ! vp8enc deadline=1 cpu-used=-8 threads=1 lag-in-frames=0 end-usage=cbr target-bitrate=2500000 keyframe-max-dist=3000
         ! rtpvp8pay picture-id-mode=15-bit mtu=1200 pt={payload} ssrc={SSRC}
         ! capsfilter caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload={payload},ssrc=(uint){SSRC}"
     )
+}
+
+/// Carries frames over; elements linked in a circle through webrtcbin can wait for each other for ever.
+fn carry(inward: &gst::Bin, outward: &gst::Bin) -> Outcome<()> {
+    let sink = inward
+        .by_name("frames")
+        .and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
+    let source = outward
+        .by_name("frames")
+        .and_then(|source| source.downcast::<gst_app::AppSrc>().ok());
+    let (sink, source) = sink.zip(source).ok_or_else(|| trouble("no frames"))?;
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        source.set_caps(sample.caps_owned().as_ref());
+        let mut frame = sample.buffer_owned().ok_or(gst::FlowError::Error)?;
+        frame.make_mut().set_pts(None);
+        source.push_buffer(frame)
+    });
+    sink.set_callbacks(callbacks.build());
+    Ok(())
 }
 
 /// Serves Scope's three signalling calls on a free port of this machine until killed.
@@ -65,13 +88,15 @@ fn open(body: &[u8]) -> Outcome<(gst::Pipeline, String)> {
 
     let pipeline = gst::Pipeline::new();
     let webrtc = negotiate::webrtcbin("bridge")?;
-    let middle = gst::parse::bin_from_description(&middle(payload), true)?;
-    pipeline.add_many([&webrtc, middle.upcast_ref()])?;
+    let inward = gst::parse::bin_from_description(INWARD, true)?;
+    let outward = gst::parse::bin_from_description(&outward(payload), true)?;
+    pipeline.add_many([&webrtc, inward.upcast_ref(), outward.upcast_ref()])?;
+    carry(&inward, &outward)?;
     // webrtcbin 1.22 makes transceivers for a remote offer only with the answer, so ours comes first and is matched.
     let sink = webrtc
         .request_pad_simple("sink_%u")
         .ok_or_else(|| trouble("webrtcbin gives no pad"))?;
-    middle
+    outward
         .static_pad("src")
         .ok_or_else(|| trouble("no source pad"))?
         .link(&sink)?;
@@ -86,7 +111,7 @@ fn open(body: &[u8]) -> Outcome<(gst::Pipeline, String)> {
         .field("payload", i32::try_from(payload).unwrap_or(96));
     transceiver.set_property("codec-preferences", preference.build());
 
-    let entry = middle
+    let entry = inward
         .static_pad("sink")
         .ok_or_else(|| trouble("no sink pad"))?;
     webrtc.connect_pad_added(move |_, pad| {

@@ -121,6 +121,7 @@ impl Client {
         let painter = source
             .by_name("painter")
             .and_then(|painter| painter.static_pad("src"));
+        hide_latency(&source)?;
         paint_into(&painter.ok_or_else(|| trouble("no painter"))?, &self.muted);
         read_returning(&self.pipeline, &webrtc, &self.sightings);
         // Linking made the media line already, but its codec is known only once caps have arrived.
@@ -210,6 +211,26 @@ impl Drop for Client {
             pipeline.set_state(gst::State::Null).ok();
         }
     }
+}
+
+/// Answers every question for the camera's latency with none.
+///
+/// Trap: webrtcbin holds outgoing packets for as long as upstream's latency, and a live source counts one frame
+/// interval, so every frame would leave that much late, whoever the contender is.
+fn hide_latency(source: &gst::Bin) -> Outcome<()> {
+    let pad = source
+        .static_pad("src")
+        .ok_or_else(|| trouble("no source pad"))?;
+    pad.add_probe(gst::PadProbeType::QUERY_UPSTREAM, |_, info| {
+        match info.query_mut().map(gst::QueryRef::view_mut) {
+            Some(gst::QueryViewMut::Latency(latency)) => {
+                latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
+                gst::PadProbeReturn::Handled
+            }
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
+    Ok(())
 }
 
 /// Paints the time into every frame that leaves `pad`; muted, nothing leaves it.

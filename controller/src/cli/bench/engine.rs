@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::figures::median;
 use super::report::rounded;
 use super::trouble::{Outcome, trouble};
 
@@ -84,21 +85,23 @@ fn measure(side: u32, time: Duration) -> Outcome<Value> {
     for _ in 0..WARM_UP {
         next()?;
     }
-    let (began, mut last, mut count) = (Instant::now(), Instant::now(), 0_u32);
-    while last - began < time {
-        last = next()?;
-        count += 1;
+    let (began, mut last) = (Instant::now(), next()?);
+    let (mut frames, mut models) = (Vec::new(), Vec::new());
+    while began.elapsed() < time {
+        let now = next()?;
+        frames.push((now - last).as_secs_f64() * 1000.0);
+        models.extend(model_time(&processor.property::<gst::Structure>("stats")));
+        last = now;
     }
-    let frame = (last - began).as_secs_f64() * 1000.0 / f64::from(count.max(1));
-    let stats = processor.property::<gst::Structure>("stats");
     pipeline.set_state(gst::State::Null)?;
-    let model = model_time(&stats);
+    let frame = median(&frames).ok_or_else(|| trouble("no frame came out of the model in time"))?;
+    let model = median(&models);
     Ok(
         json!({"fps": 1000.0 / frame, "frame_ms": frame, "model_ms": model, "element_ms": model.map(|model| frame - model)}),
     )
 }
 
-/// The model's own time a frame, as the element counts it, milliseconds.
+/// The model's own time a frame, as the element counts and smooths it, milliseconds.
 fn model_time(stats: &gst::Structure) -> Option<f64> {
     stats.get::<f64>("inference-ms").ok()
 }

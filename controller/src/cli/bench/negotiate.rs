@@ -13,6 +13,9 @@ pub(super) fn webrtcbin(name: &str) -> Outcome<gst::Element> {
     let element = gst::ElementFactory::make("webrtcbin")
         .name(name)
         .property_from_str("bundle-policy", "max-bundle")
+        // How long a lost packet is waited for, and the very first one in any case. Trap: with retransmission on, less
+        // than a frame interval makes 1.22 give up every first packet of a frame after a stall.
+        .property("latency", 80_u32)
         .build()?;
     let ice = element.property::<gst::Object>("ice-agent");
     ice.emit_by_name::<bool>("add-local-ip-address", &[&address()]);
