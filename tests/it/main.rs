@@ -4,6 +4,7 @@
 
 mod browser;
 mod controller;
+mod fal_app;
 mod layers;
 mod licences;
 mod peers;

@@ -1,6 +1,7 @@
 //! Real peers and shared ground for the tests of the whole house.
 //!
 //! [`Controller`] runs the built `gst-scope` as a user would, [`Peer`] an independent client of it (aiortc, Chromium).
+//! [`FalApp`] is an independent far end of the cloud path.
 //! What is missing on the machine is an error with the command that brings it, never a skipped test: a test that
 //! did not run has proved nothing.
 
@@ -11,6 +12,7 @@
 )]
 
 pub mod controller;
+pub mod fal;
 pub mod house;
 pub mod http;
 pub mod inspect;
@@ -18,4 +20,5 @@ pub mod peer;
 pub mod programs;
 
 pub use controller::Controller;
+pub use fal::FalApp;
 pub use peer::Peer;
