@@ -1,6 +1,6 @@
 //! The client that every contender is measured with: paints the time into its picture and reads it in what returns.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,6 +56,8 @@ pub(super) struct Client {
     mirror: Option<gst::Pipeline>,
     sightings: Shared,
     muted: Arc<AtomicBool>,
+    /// When the first frame after a silence was painted.
+    resumed: Arc<AtomicU64>,
     session: Option<(String, String)>,
     offered: u64,
 }
@@ -102,6 +104,7 @@ impl Client {
             mirror: None,
             sightings: Shared::default(),
             muted: Arc::default(),
+            resumed: Arc::default(),
             session: None,
             offered: 0,
         })
@@ -122,7 +125,11 @@ impl Client {
             .by_name("painter")
             .and_then(|painter| painter.static_pad("src"));
         hide_latency(&source)?;
-        paint_into(&painter.ok_or_else(|| trouble("no painter"))?, &self.muted);
+        paint_into(
+            &painter.ok_or_else(|| trouble("no painter"))?,
+            &self.muted,
+            &self.resumed,
+        );
         read_returning(&self.pipeline, &webrtc, &self.sightings);
         // Linking made the media line already, but its codec is known only once caps have arrived.
         let (tell, told) = std::sync::mpsc::channel();
@@ -167,9 +174,19 @@ impl Client {
         Some((fresh.painted + fresh.away - began) as f64 / 1000.0)
     }
 
-    /// Stops or resumes sending; the camera goes on.
-    pub(super) fn mute(&self, muted: bool) {
-        self.muted.store(muted, Ordering::Relaxed);
+    /// Sends nothing for a while; then, how long the first frame that is sent again needs until one that was painted
+    /// no earlier is back, milliseconds.
+    ///
+    /// Not from the moment of sending again: the camera's next frame comes when it comes, up to an interval later.
+    pub(super) fn after_silence(&self, silence: Duration, within: Duration) -> Option<f64> {
+        self.muted.store(true, Ordering::Relaxed);
+        thread::sleep(silence);
+        self.forget();
+        let began = now();
+        self.muted.store(false, Ordering::Relaxed);
+        let fresh = self.wait(within, |sighting| sighting.painted >= began)?;
+        let first = self.resumed.load(Ordering::Relaxed);
+        Some((fresh.painted + fresh.away).saturating_sub(first) as f64 / 1000.0)
     }
 
     fn forget(&self) {
@@ -234,11 +251,16 @@ fn hide_latency(source: &gst::Bin) -> Outcome<()> {
 }
 
 /// Paints the time into every frame that leaves `pad`; muted, nothing leaves it.
-fn paint_into(pad: &gst::Pad, muted: &Arc<AtomicBool>) {
-    let muted = Arc::clone(muted);
+fn paint_into(pad: &gst::Pad, muted: &Arc<AtomicBool>, resumed: &Arc<AtomicU64>) {
+    let (muted, resumed) = (Arc::clone(muted), Arc::clone(resumed));
+    let silent = AtomicBool::new(false);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         if muted.load(Ordering::Relaxed) {
+            silent.store(true, Ordering::Relaxed);
             return gst::PadProbeReturn::Drop;
+        }
+        if silent.swap(false, Ordering::Relaxed) {
+            resumed.store(now(), Ordering::Relaxed);
         }
         let painted = pad
             .current_caps()

@@ -11,7 +11,7 @@ use super::http;
 use super::trouble::{Outcome, trouble};
 
 /// One way of sending a picture back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub(super) enum Contender {
     /// This program, passing frames through.
     Scope,

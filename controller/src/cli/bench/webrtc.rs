@@ -30,6 +30,12 @@ pub(super) struct Args {
     /// Seconds of steady running in each turn
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Standstills of the server, and silences of the client, in each turn
+    #[arg(long, default_value_t = 3)]
+    stalls: usize,
+    /// Measure only this contender; nothing can be compared then
+    #[arg(long, value_enum)]
+    only: Option<Contender>,
     /// Also measure the built-in model through headless Chromium
     #[arg(long)]
     browser: bool,
@@ -49,7 +55,8 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     for round in 1..=args.rounds.max(1) {
         let direct = direct(steady)?;
         report.direct.push(direct);
-        for contender in Contender::ALL {
+        let wanted = |contender: &Contender| args.only.is_none_or(|only| only == *contender);
+        for contender in Contender::ALL.into_iter().filter(wanted) {
             tracing::info!("round {round}: {}", contender.name());
             if let Err(trouble) = turn(contender, args, steady, direct, &mut report) {
                 report
@@ -143,17 +150,18 @@ fn turn(
     drop(second);
     client.watch(Duration::from_secs(1));
 
-    process::signal(server.id(), "STOP")?;
-    std::thread::sleep(STALL);
-    process::signal(server.id(), "CONT")?;
     let cap = PATIENCE.as_secs_f64() * 1000.0;
-    note(Metric::Stall, client.until_fresh(PATIENCE).unwrap_or(cap));
-    client.watch(Duration::from_secs(2));
+    for _ in 0..args.stalls {
+        process::signal(server.id(), "STOP")?;
+        std::thread::sleep(STALL);
+        process::signal(server.id(), "CONT")?;
+        note(Metric::Stall, client.until_fresh(PATIENCE).unwrap_or(cap));
+        client.watch(Duration::from_secs(2));
 
-    client.mute(true);
-    std::thread::sleep(STALL);
-    client.mute(false);
-    note(Metric::Pause, client.until_fresh(PATIENCE).unwrap_or(cap));
+        let again = client.after_silence(STALL, PATIENCE);
+        note(Metric::Pause, again.unwrap_or(cap));
+        client.watch(Duration::from_secs(1));
+    }
     Ok(())
 }
 
