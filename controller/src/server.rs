@@ -132,6 +132,9 @@ impl Bound {
             started: SystemTime::now(),
             config: Arc::new(config),
         };
+        state
+            .sessions
+            .furnish(Arc::new(state.library.loader.clone()));
         let assets = state.library.assets.clone();
         tokio::task::spawn_blocking(move || assets.sweep());
         if let Some(id) = &state.config.preload {

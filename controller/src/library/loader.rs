@@ -69,8 +69,8 @@ impl Loaded {
     }
 }
 
-/// Loads models and keeps them.
-#[derive(Debug)]
+/// Loads models and keeps them; clones share one set.
+#[derive(Debug, Clone)]
 pub struct Loader(Arc<Shared>);
 
 #[derive(Debug)]

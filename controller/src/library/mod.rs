@@ -1,6 +1,7 @@
 //! What is on disk and what is loaded: models, node graphs, assets.
 
 pub mod assets;
+pub mod binding;
 pub mod keeper;
 pub mod loader;
 pub mod models;

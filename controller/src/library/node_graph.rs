@@ -16,6 +16,16 @@ pub struct Stop {
     pub pipeline_id: String,
 }
 
+impl Stop {
+    /// A model under its own name.
+    pub fn of(pipeline_id: &str) -> Self {
+        Self {
+            node_id: pipeline_id.to_owned(),
+            pipeline_id: pipeline_id.to_owned(),
+        }
+    }
+}
+
 /// What a graph comes down to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {

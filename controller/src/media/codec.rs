@@ -114,10 +114,23 @@ pub(crate) fn drawn(codec: Codec) -> gst::Caps {
         Codec::Vp8 => "bt601",
         Codec::H264 => "bt709",
     };
-    gst::Caps::builder("video/x-raw")
+    even()
         .field("format", "I420")
         .field("colorimetry", colorimetry)
         .build()
+}
+
+/// How decoded pictures go to the encoder: unchanged, if their size allows it.
+pub(crate) fn taken_as_decoded() -> gst::Caps {
+    even().build()
+}
+
+/// Odd sizes exist (a window capture); 4:2:0 encoders and browsers' decoders disagree about the last row of one.
+fn even() -> gst::caps::Builder<gst::caps::NoFeature> {
+    let side = || gst::IntRange::with_step(2, 8192, 2);
+    gst::Caps::builder("video/x-raw")
+        .field("width", side())
+        .field("height", side())
 }
 
 /// What stands between the encoder and the payloader.

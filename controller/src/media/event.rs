@@ -17,6 +17,8 @@ pub(crate) enum Event {
     ChannelClosed,
     /// An element's latency changed, so the pipeline's must be worked out again.
     Latency,
+    /// A change was refused; everything goes on as before.
+    Refused(String),
     /// A processor stopped for a reason of its own.
     ProcessorStopped(String),
     /// A pipeline posted an error.

@@ -1,164 +1,172 @@
-//! Frames from one pipeline to the next, the newest first.
+//! The meeting point of one session's pipelines: frames from one to the next, the newest first.
 //!
 //! Appsinks call in from streaming threads, appsrcs ask when they want a frame: a second frame that comes before the
-//! first was taken replaces it and is counted. Nothing here waits.
+//! first was taken replaces it and is counted. Nothing here waits. Sources, processors and outputs are put in and
+//! taken away while frames flow; [`Switch`] decides whose picture is shown.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gst::prelude::*;
-
+use super::inlet::{Frame, Inlet};
 use super::meter::Meter;
+use super::switch::{Lane, Switch};
 
-/// The door into a pipeline: an appsrc that is fed one frame at a time, when it asks.
-///
-/// Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
-/// them too, and the frames of a new size go on under the old caps.
-#[derive(Debug)]
-pub(crate) struct Inlet {
-    source: gst_app::AppSrc,
-    slot: Arc<Mutex<Slot>>,
-    nominal_rate: Option<gst::Fraction>,
+/// Where frames come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The client's own picture.
+    Client,
+    /// Another application's, shared on this machine.
+    Share,
 }
 
-/// What waits at the door.
-#[derive(Debug, Default)]
-struct Slot {
-    waiting: Option<Frame>,
-    /// The pipeline asked and found nothing.
-    hungry: bool,
+/// Where pictures go besides the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Shared with other applications on this machine.
+    Share,
 }
 
-/// A decoded or processed frame with its caps.
-#[derive(Debug, Clone)]
-struct Frame {
-    caps: gst::Caps,
-    buffer: gst::Buffer,
-}
-
-impl Inlet {
-    /// `nominal_rate` replaces the frame rate in the caps, for encoders that refuse the 0/1 of a live stream.
-    pub(crate) fn new(source: gst_app::AppSrc, nominal_rate: Option<gst::Fraction>) -> Self {
-        let slot = Arc::<Mutex<Slot>>::default();
-        let asked = slot.clone();
-        let need_data = move |source: &gst_app::AppSrc, _: u32| {
-            let waiting = {
-                let mut slot = asked.lock().unwrap();
-                slot.hungry = slot.waiting.is_none();
-                slot.waiting.take()
-            };
-            if let Some(frame) = waiting {
-                feed(source, frame, nominal_rate);
-            }
-        };
-        source.set_callbacks(
-            gst_app::AppSrcCallbacks::builder()
-                .need_data(need_data)
-                .build(),
-        );
-        Self {
-            source,
-            slot,
-            nominal_rate,
-        }
-    }
-
-    /// Hands a frame in, stamped with this pipeline's running time; true when a frame was lost by it, the older one
-    /// that nobody had taken, or this one when the pipeline does not run.
-    fn push(&self, frame: &mut Frame) -> bool {
-        let Some(now) = self.source.current_running_time() else {
-            return true;
-        };
-        let buffer = frame.buffer.make_mut();
-        buffer.set_pts(now);
-        buffer.set_dts(None);
-        buffer.set_duration(None);
-        {
-            let mut slot = self.slot.lock().unwrap();
-            if !std::mem::take(&mut slot.hungry) {
-                return slot.waiting.replace(frame.clone()).is_some();
-            }
-        }
-        feed(&self.source, frame.clone(), self.nominal_rate);
-        false
-    }
-}
-
-/// Gives the pipeline what it asked for. Sizes may change at any time (browsers adapt theirs): an appsrc takes equal
-/// caps for no change, and sends others in order with the frames.
-fn feed(source: &gst_app::AppSrc, frame: Frame, nominal_rate: Option<gst::Fraction>) {
-    let Frame { mut caps, buffer } = frame;
-    if let Some(rate) = nominal_rate {
-        caps.make_mut().set("framerate", rate);
-    }
-    source.set_caps(Some(&caps));
-    // Refused only by a pipeline that is being stopped.
-    source.push_buffer(buffer).ok();
-}
-
-/// The meeting point of one session's pipelines.
+/// One session's crossing.
 #[derive(Debug)]
 pub(crate) struct Handover {
     born: Instant,
     meter: Mutex<Meter>,
     paused: AtomicBool,
     encoder: Inlet,
-    processors: Option<Inlet>,
+    ways: Mutex<Ways>,
     last: Mutex<Option<Frame>>,
 }
 
+/// What is connected right now.
+#[derive(Debug)]
+struct Ways {
+    source: Source,
+    switch: Switch,
+    /// `None` is straight across, or a chain that makes its own frames.
+    home: Option<Arc<Inlet>>,
+    cloud: Option<Arc<Inlet>>,
+    outputs: Vec<(Output, Arc<Inlet>)>,
+}
+
 impl Handover {
-    /// With processors, decoded frames go through them; without, straight to the encoder.
-    pub(crate) fn new(born: Instant, encoder: Inlet, processors: Option<Inlet>) -> Self {
+    /// With a home processor's door, decoded frames go through it; without, straight to the outputs.
+    pub(crate) fn new(born: Instant, encoder: Inlet, home: Option<Inlet>) -> Self {
         Self {
             born,
             meter: Mutex::default(),
             paused: AtomicBool::new(false),
             encoder,
-            processors,
+            ways: Mutex::new(Ways {
+                source: Source::Client,
+                switch: Switch::default(),
+                home: home.map(Arc::new),
+                cloud: None,
+                outputs: Vec::new(),
+            }),
             last: Mutex::new(None),
         }
     }
 
-    /// A frame from the decoder.
-    pub(crate) fn decoded(&self, sample: &gst::Sample) {
+    /// Takes frames from this source only.
+    pub(crate) fn set_source(&self, source: Source) {
+        self.ways.lock().unwrap().source = source;
+    }
+
+    /// Puts other local processors in place of the ones before.
+    pub(crate) fn set_home(&self, door: Option<Inlet>) {
+        self.ways.lock().unwrap().home = door.map(Arc::new);
+    }
+
+    /// Sends frames to a cloud lane too, and shows its pictures once they come steadily.
+    pub(crate) fn attach_cloud(&self, door: Arc<Inlet>, falls_back: bool) {
+        let mut ways = self.ways.lock().unwrap();
+        ways.cloud = Some(door);
+        ways.switch.attach(falls_back);
+    }
+
+    /// Home is shown from the next frame on.
+    pub(crate) fn detach_cloud(&self) {
+        let mut ways = self.ways.lock().unwrap();
+        ways.cloud = None;
+        ways.switch.detach();
+    }
+
+    /// Puts an output in, or takes it away.
+    pub(crate) fn set_output(&self, output: Output, door: Option<Inlet>) {
+        let mut ways = self.ways.lock().unwrap();
+        ways.outputs.retain(|(known, _)| *known != output);
+        ways.outputs
+            .extend(door.map(|door| (output, Arc::new(door))));
+    }
+
+    /// Whose pictures are in view, when there is a cloud lane.
+    pub(crate) fn shown(&self) -> Option<Lane> {
+        let ways = self.ways.lock().unwrap();
+        ways.switch.has_cloud().then(|| ways.switch.shown())
+    }
+
+    /// A frame from a source.
+    pub(crate) fn decoded(&self, from: Source, sample: &gst::Sample) {
         let Some(mut frame) = Frame::take(sample) else {
             return;
+        };
+        let now = self.born.elapsed();
+        let (home, cloud, straight) = {
+            let mut ways = self.ways.lock().unwrap();
+            if ways.source != from {
+                return;
+            }
+            let at_home = ways.switch.feeds_home(now);
+            let straight = at_home && ways.home.is_none();
+            (
+                ways.home.clone().filter(|_| at_home),
+                ways.cloud.clone(),
+                straight,
+            )
         };
         self.count_input();
         if self.is_paused() {
             return;
         }
-        match &self.processors {
-            Some(processors) if processors.push(&mut frame) => {
-                self.meter.lock().unwrap().dropped += 1
-            }
-            Some(_) => {}
-            None => self.encode(frame),
+        let mut lost = 0;
+        for door in [cloud, home].into_iter().flatten() {
+            lost += u64::from(door.push(&mut frame));
+        }
+        if lost > 0 {
+            self.meter.lock().unwrap().dropped += lost;
+        }
+        if straight {
+            self.show(frame);
         }
     }
 
-    /// A frame that entered the processors by another way than [`Self::decoded`].
-    pub(crate) fn count_input(&self) {
+    /// A frame was made inside the home chain: true if it should be worked on.
+    pub(crate) fn made(&self) -> bool {
+        if self.is_paused() {
+            return false;
+        }
+        self.count_input();
         let now = self.born.elapsed();
-        let mut meter = self.meter.lock().unwrap();
-        if meter.input.total() == 0 {
-            tracing::debug!(after = ?now, "the first frame came in");
-        }
-        meter.input.count(now);
+        self.ways.lock().unwrap().switch.feeds_home(now)
     }
 
-    /// A frame from the processors, `age` after it went in.
-    pub(crate) fn processed(&self, sample: &gst::Sample, age: Option<Duration>) {
+    /// A picture from a lane's processors, `age` after it went in.
+    pub(crate) fn processed(&self, lane: Lane, sample: &gst::Sample, age: Option<Duration>) {
         let Some(frame) = Frame::take(sample) else {
             return;
         };
+        let now = self.born.elapsed();
+        let shown = self.ways.lock().unwrap().switch.shows(lane, now);
+        if !shown {
+            return;
+        }
         if let Some(age) = age {
             self.meter.lock().unwrap().processing.add(age);
         }
         if !self.is_paused() {
-            self.encode(frame);
+            self.show(frame);
         }
     }
 
@@ -189,15 +197,7 @@ impl Handover {
 
     /// Size of the picture that goes to the encoder.
     pub(crate) fn size(&self) -> Option<(u32, u32)> {
-        let last = self.last.lock().unwrap().clone()?;
-        let structure = last.caps.structure(0)?;
-        let side = |name| {
-            structure
-                .get::<i32>(name)
-                .ok()
-                .and_then(|side| u32::try_from(side).ok())
-        };
-        Some((side("width")?, side("height")?))
+        self.last.lock().unwrap().clone()?.size()
     }
 
     /// When the last frame came in, since the session began.
@@ -205,11 +205,33 @@ impl Handover {
         self.meter.lock().unwrap().input.last()
     }
 
+    /// When the last picture went out, since the session began.
+    pub(crate) fn last_output(&self) -> Option<Duration> {
+        self.meter.lock().unwrap().output.last()
+    }
+
     pub(crate) fn meter(&self) -> Meter {
         self.meter.lock().unwrap().clone()
     }
 
-    fn encode(&self, mut frame: Frame) {
+    fn count_input(&self) {
+        let now = self.born.elapsed();
+        let mut meter = self.meter.lock().unwrap();
+        if meter.input.total() == 0 {
+            tracing::debug!(after = ?now, "the first frame came in");
+        }
+        meter.input.count(now);
+    }
+
+    /// Gives a picture to every output; each stamps it with its own time.
+    fn show(&self, mut frame: Frame) {
+        let outputs: Vec<_> = {
+            let ways = self.ways.lock().unwrap();
+            ways.outputs.iter().map(|(_, door)| door.clone()).collect()
+        };
+        for output in outputs {
+            output.push(&mut frame);
+        }
         let replaced = self.encoder.push(&mut frame);
         let now = self.born.elapsed();
         {
@@ -218,14 +240,5 @@ impl Handover {
             meter.dropped += u64::from(replaced);
         }
         self.last.lock().unwrap().replace(frame);
-    }
-}
-
-impl Frame {
-    fn take(sample: &gst::Sample) -> Option<Self> {
-        Some(Self {
-            caps: sample.caps_owned()?,
-            buffer: sample.buffer_owned()?,
-        })
     }
 }

@@ -10,7 +10,7 @@
 //! ("loop detected in the graph"), and because a processor may load a model for a minute while the peer connects.
 //!
 //! Files without GStreamer decide ([`offer`], [`answer`], [`candidate`], [`congestion`], [`rtcp`], [`remb`], [`meter`],
-//! [`template`]); the others carry out.
+//! [`switch`], [`template`]); the others carry out.
 
 pub mod answer;
 pub mod candidate;
@@ -22,6 +22,7 @@ pub(crate) mod event;
 pub(crate) mod feedback;
 pub(crate) mod handover;
 pub(crate) mod ice;
+pub(crate) mod inlet;
 pub mod meter;
 pub(crate) mod negotiate;
 pub mod offer;
@@ -31,6 +32,7 @@ pub(crate) mod receive;
 pub mod remb;
 pub mod rtcp;
 pub(crate) mod send;
+pub mod switch;
 pub mod template;
 pub(crate) mod warm;
 

@@ -1,16 +1,16 @@
 //! The processors of one session, in a pipeline of their own.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use gst::prelude::*;
 use serde_json::{Map, Value};
 
-use super::codec;
 use super::error::{MediaError, set};
 use super::event::{self, Events};
-use super::handover::{Handover, Inlet};
-use super::offer::Codec;
+use super::handover::Handover;
+use super::inlet::Inlet;
+use super::switch::Lane;
 use super::template::Template;
 use crate::processor::Processor;
 use crate::session::Parameters;
@@ -35,17 +35,18 @@ struct Node {
 pub(crate) struct Processing {
     pipeline: gst::Pipeline,
     nodes: Vec<Node>,
-    handover: Arc<OnceLock<Arc<Handover>>>,
+    exit: Exit,
 }
+
+/// Where finished pictures go, as which lane's; nowhere while nobody is connected.
+type Exit = Arc<Mutex<Option<(Lane, Weak<Handover>)>>>;
 
 impl Processing {
     /// Builds the chain. `None` when there is nothing to do between decoder and encoder. The inlet is the chain's
-    /// door for decoded frames; a text-to-video chain has none. Pictures leave in the colours that browsers expect
-    /// of `codec`.
+    /// door for decoded frames; a text-to-video chain has none.
     pub(crate) fn build(
         processors: &[Processor],
         takes_input: bool,
-        codec: Codec,
         initial: &Parameters,
         events: &Events,
     ) -> Result<Option<(Self, Option<Inlet>)>, MediaError> {
@@ -78,13 +79,13 @@ impl Processing {
             .enumerate()
             .map(|(index, (processor, _))| prepare(&pipeline, index, processor, initial))
             .collect::<Result<_, _>>()?;
-        let handover: Arc<OnceLock<Arc<Handover>>> = Arc::default();
-        collect(&pipeline, codec, handover.clone())?;
+        let exit = Exit::default();
+        collect(&pipeline, exit.clone())?;
         let door = if takes_input {
             let source = named(&pipeline, "source")?
                 .downcast::<gst_app::AppSrc>()
                 .map_err(|_| MediaError::Pipeline("the template's source is no appsrc".into()))?;
-            Some(Inlet::new(source, None))
+            Some(Inlet::new(source))
         } else {
             let (width, height) = chain
                 .first()
@@ -94,22 +95,27 @@ impl Processing {
                 "video/x-raw,format=RGB,width={width},height={height},framerate=30/1,pixel-aspect-ratio=1/1"
             );
             set(&named(&pipeline, "made")?, "caps", &caps)?;
-            pace(&pipeline, handover.clone())?;
+            pace(&pipeline, exit.clone())?;
             None
         };
         Ok(Some((
             Self {
                 pipeline,
                 nodes,
-                handover,
+                exit,
             },
             door,
         )))
     }
 
-    /// Where finished frames go; before [`Self::start`].
-    pub(crate) fn connect(&self, handover: &Arc<Handover>) {
-        self.handover.set(handover.clone()).ok();
+    /// Finished pictures go here from now on.
+    pub(crate) fn connect(&self, lane: Lane, handover: &Arc<Handover>) {
+        *self.exit.lock().unwrap() = Some((lane, Arc::downgrade(handover)));
+    }
+
+    /// Finished pictures go nowhere.
+    pub(crate) fn disconnect(&self) {
+        *self.exit.lock().unwrap() = None;
     }
 
     /// Starts; blocks while a processor loads its model. A failure also arrives as an event, with the reason.
@@ -205,15 +211,11 @@ fn prepare(
 }
 
 /// Passes finished frames on, with their age: a frame's timestamp is when it entered.
-fn collect(
-    pipeline: &gst::Pipeline,
-    codec: Codec,
-    handover: Arc<OnceLock<Arc<Handover>>>,
-) -> Result<(), MediaError> {
+fn collect(pipeline: &gst::Pipeline, exit: Exit) -> Result<(), MediaError> {
     let sink = named(pipeline, "sink")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| MediaError::Pipeline("the template's sink is no appsink".into()))?;
-    sink.set_caps(Some(&codec::drawn(codec)));
+    sink.set_caps(Some(&gst::Caps::new_empty_simple("video/x-raw")));
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
@@ -223,8 +225,8 @@ fn collect(
                     .current_running_time()
                     .zip(entered)
                     .map(|(now, entered)| now.saturating_sub(entered));
-                if let Some(handover) = handover.get() {
-                    handover.processed(&sample, age.map(Duration::from));
+                if let Some((lane, handover)) = connected(&exit) {
+                    handover.processed(lane, &sample, age.map(Duration::from));
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
@@ -233,23 +235,24 @@ fn collect(
     Ok(())
 }
 
-/// Counts made frames, and holds them back while the session is paused.
-fn pace(
-    pipeline: &gst::Pipeline,
-    handover: Arc<OnceLock<Arc<Handover>>>,
-) -> Result<(), MediaError> {
+/// Who is connected right now; nothing is locked when this returns.
+fn connected(exit: &Exit) -> Option<(Lane, Arc<Handover>)> {
+    let (lane, handover) = exit.lock().unwrap().clone()?;
+    Some((lane, handover.upgrade()?))
+}
+
+/// Counts made frames, and holds them back while nobody wants them.
+fn pace(pipeline: &gst::Pipeline, exit: Exit) -> Result<(), MediaError> {
     let source = named(pipeline, "source")?;
     let pad = source
         .static_pad("src")
         .ok_or_else(|| MediaError::Pipeline("the source has no pad".into()))?;
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        match handover.get() {
-            Some(handover) if handover.is_paused() => gst::PadProbeReturn::Drop,
-            Some(handover) => {
-                handover.count_input();
-                gst::PadProbeReturn::Ok
-            }
-            None => gst::PadProbeReturn::Ok,
+        let wanted = connected(&exit).is_none_or(|(_, handover)| handover.made());
+        if wanted {
+            gst::PadProbeReturn::Ok
+        } else {
+            gst::PadProbeReturn::Drop
         }
     });
     Ok(())

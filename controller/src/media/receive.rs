@@ -7,7 +7,7 @@ use gst::prelude::*;
 use super::codec;
 use super::error::{MediaError, make};
 use super::event::{Event, Events};
-use super::handover::Handover;
+use super::handover::{Handover, Source};
 
 /// Decodes what comes on the input line and lets everything else run out.
 ///
@@ -66,7 +66,8 @@ fn decode(
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
-                handover.decoded(&sink.pull_sample().map_err(|_| gst::FlowError::Eos)?);
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                handover.decoded(Source::Client, &sample);
                 Ok(gst::FlowSuccess::Ok)
             })
             .build(),

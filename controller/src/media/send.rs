@@ -1,13 +1,15 @@
 //! Our picture: from frames to webrtcbin.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use gst::prelude::*;
 
 use super::codec::{self, Encoder};
-use super::error::{MediaError, make, set};
-use super::handover::{Handover, Inlet};
+use super::error::{MediaError, make};
+use super::handover::Handover;
+use super::inlet::Inlet;
 use super::offer::{Codec, Plan};
 
 /// Identifier of the transport-wide sequence number extension.
@@ -36,15 +38,8 @@ pub(crate) fn build(
         .is_live(true)
         .format(gst::Format::Time)
         .build();
-    // By default 200 000 bytes are a full queue; a single frame is larger.
-    source.set_max_bytes(0);
-    let even = make("capsfilter")?;
-    // Odd sizes exist (a window capture); 4:2:0 encoders and browsers' decoders disagree about the last row of one.
-    set(
-        &even,
-        "caps",
-        "video/x-raw,width=[2,8192,2],height=[2,8192,2]",
-    )?;
+    let form = make("capsfilter")?;
+    form.set_property("caps", codec::taken_as_decoded());
     let encoder = Encoder::new(plan.codec)?;
     let payloader = codec::payloader(plan.codec, plan.payload, ssrc)?;
     let rtp = make("capsfilter")?;
@@ -53,7 +48,7 @@ pub(crate) fn build(
     let mut elements = vec![
         source.clone().upcast(),
         make("videoconvertscale")?,
-        even,
+        form.clone(),
         encoder.element.clone(),
     ];
     elements.extend(codec::after_encoder(plan.codec)?);
@@ -73,12 +68,32 @@ pub(crate) fn build(
 
     let handover: Arc<OnceLock<Weak<Handover>>> = Arc::default();
     report_age(&payloader, &source, handover.clone());
-    // openh264enc refuses the 0/1 of a live stream; VP8 would round its timestamps to a nominal rate.
-    let nominal_rate = (plan.codec == Codec::H264).then(|| gst::Fraction::new(30, 1));
-    Ok((
-        Sender { encoder, handover },
-        Inlet::new(source, nominal_rate),
-    ))
+    let inlet = Inlet::adapting(source, adaption(plan.codec, form));
+    Ok((Sender { encoder, handover }, inlet))
+}
+
+/// What the encoder wants to hear of each frame, and how the frame is to be converted for it.
+fn adaption(codec: Codec, form: gst::Element) -> impl Fn(&mut gst::Caps) + Send + Sync {
+    let was_drawn = AtomicBool::new(false);
+    move |caps| {
+        // A processor draws in RGB; a client's picture comes in YUV, in colours that only it knows, and leaves so.
+        let drawn = caps
+            .structure(0)
+            .and_then(|frame| frame.get::<&str>("format").ok())
+            .is_some_and(|format| format.contains("RGB") || format.contains("BGR"));
+        if was_drawn.swap(drawn, Ordering::Relaxed) != drawn {
+            let wanted = if drawn {
+                codec::drawn(codec)
+            } else {
+                codec::taken_as_decoded()
+            };
+            form.set_property("caps", wanted);
+        }
+        // openh264enc refuses the 0/1 of a live stream; VP8 would round its timestamps to a nominal rate.
+        if codec == Codec::H264 {
+            caps.make_mut().set("framerate", gst::Fraction::new(30, 1));
+        }
+    }
 }
 
 /// What we want to say about the output line.

@@ -9,17 +9,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::lanes::Lanes;
 use super::metrics::Link;
 use super::outbox::{self, Outbox};
 use super::state::State;
 use super::watchdog::Watchdog;
-use super::{Offer, Parameters, SessionError, parameters};
+use super::{Models, Offer, Parameters, SessionError, parameters};
 use crate::media::congestion::Congestion;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
 use crate::media::offer::Plan;
 use crate::media::peer::{Connection, Peer};
 use crate::media::processing::Processing;
+use crate::media::switch::Lane;
 use crate::media::{MediaError, channel};
 
 /// How often the watchdog, the bit rate and the held picture are looked after.
@@ -60,6 +62,7 @@ pub(super) struct Beginning {
     pub(super) offer: Offer,
     pub(super) plan: Plan,
     pub(super) connection: Connection,
+    pub(super) models: Option<Arc<dyn Models>>,
     pub(super) state: Arc<State>,
 }
 
@@ -72,8 +75,9 @@ enum End {
 
 struct Actor {
     peer: Arc<Peer>,
-    processing: Option<Arc<Processing>>,
+    lanes: Arc<Lanes>,
     handover: Arc<Handover>,
+    models: Option<Arc<dyn Models>>,
     state: Arc<State>,
     outbox: Outbox,
     watchdog: Watchdog,
@@ -82,6 +86,7 @@ struct Actor {
     last_round: Duration,
     rescue: u32,
     link: Link,
+    events: Events,
 }
 
 /// Runs a session from its offer to its end; `leave` takes it off the registry.
@@ -126,6 +131,7 @@ async fn build(
         offer,
         plan,
         connection,
+        models,
         state,
     } = beginning;
     let plan = Plan {
@@ -137,20 +143,23 @@ async fn build(
         let built = Processing::build(
             &offer.processors,
             offer.takes_input,
-            plan.codec,
             &initial.processor,
             &events,
         )?;
-        let (processing, door) = built.map_or((None, None), |(processing, door)| {
-            (Some(Arc::new(processing)), door)
-        });
+        let (chain, door) = built.map_or((None, None), |(chain, door)| (Some(chain), door));
         let (peer, encoder) = Peer::new(plan, &connection, &events, texts)?;
         let handover = Arc::new(Handover::new(state.born, encoder, door));
         handover.set_paused(initial.paused.unwrap_or(false));
+        if let Some(chain) = &chain {
+            chain.connect(Lane::Home, &handover);
+        }
+        let (crossing, news) = (handover.clone(), events.clone());
+        let lanes = Lanes::new(crossing, news, offer.takes_input, chain);
         let actor = Actor {
             peer: Arc::new(peer),
-            processing,
+            lanes: Arc::new(lanes),
             handover,
+            models,
             last_round: state.born.elapsed(),
             state,
             outbox: Outbox::default(),
@@ -159,6 +168,7 @@ async fn build(
             packets: 0,
             rescue: 0,
             link: Link::default(),
+            events: events.clone(),
         };
         actor.start(&events).inspect_err(|_| actor.stop())?;
         Ok(actor)
@@ -170,30 +180,23 @@ async fn build(
 
 impl Actor {
     fn start(&self, events: &Events) -> Result<(), MediaError> {
-        if let Some(processing) = &self.processing {
-            processing.connect(&self.handover);
-            let (processing, events) = (processing.clone(), events.clone());
-            // A thread, not a runtime's: loading may take a minute, and nobody must wait for it to leave the program.
-            spawn("session-start", move || {
-                if let Err(error) = processing.start() {
-                    events.send(Event::Failed(error.to_string())).ok();
-                }
-            });
-        }
+        let (lanes, failures) = (self.lanes.clone(), events.clone());
+        // A thread, not a runtime's: loading may take a minute, and nobody must wait for it to leave the program.
+        spawn("session-start", move || {
+            if let Err(error) = lanes.start() {
+                failures.send(Event::Failed(error.to_string())).ok();
+            }
+        });
         self.peer.start(&self.handover, events)?;
         self.state.handover.set(self.handover.clone()).ok();
-        if let Some(processing) = &self.processing {
-            self.state.processing.set(processing.clone()).ok();
-        }
+        self.state.lanes.set(self.lanes.clone()).ok();
         Ok(())
     }
 
     /// Blocks. The peer first: the processors may still be loading.
     fn stop(&self) {
         self.peer.stop();
-        if let Some(processing) = &self.processing {
-            processing.stop();
-        }
+        self.lanes.stop();
     }
 
     async fn live(
@@ -256,6 +259,7 @@ impl Actor {
                 self.watchdog.hung_up(self.state.born.elapsed());
             }
             Event::HungUp => self.watchdog.hung_up(self.state.born.elapsed()),
+            Event::Refused(reason) => self.post(&outbox::error(&reason)),
             Event::Disconnected(reason) => return Some(End::Gone(reason)),
             Event::ProcessorStopped(reason) | Event::Failed(reason) => {
                 return Some(End::Failed(reason));
@@ -281,14 +285,13 @@ impl Actor {
         if let Some(paused) = routed.paused {
             self.handover.set_paused(paused);
         }
-        if let Some(processing) = self
-            .processing
-            .clone()
-            .filter(|_| !routed.processor.is_empty())
-        {
-            let (node, patch) = (routed.node_id.clone(), routed.processor.clone());
-            let applied =
-                tokio::task::spawn_blocking(move || processing.apply(node.as_deref(), &patch));
+        if let Some(ids) = &routed.pipeline_ids {
+            self.swap(ids, patch)?;
+        }
+        if !routed.processor.is_empty() {
+            let (lanes, node) = (self.lanes.clone(), routed.node_id.clone());
+            let patch = routed.processor.clone();
+            let applied = tokio::task::spawn_blocking(move || lanes.apply(node.as_deref(), &patch));
             match timeout(PATCHING, applied).await {
                 Ok(Ok(outcome)) => outcome?,
                 Ok(Err(_)) => return Err("the processor broke off".into()),
@@ -296,6 +299,24 @@ impl Actor {
             }
         }
         self.state.remember(&routed.remembered);
+        Ok(())
+    }
+
+    /// Puts other loaded models in the place of the present ones; they start with everything said so far.
+    fn swap(&self, ids: &[String], patch: &Parameters) -> Result<(), String> {
+        let models = self.models.as_ref();
+        let (processors, mut initial) = models
+            .ok_or("this session cannot change its pipelines")?
+            .bind(ids)?;
+        initial.extend(self.state.parameters());
+        initial.extend(patch.clone());
+        let initial = parameters::route(&initial).processor;
+        let (lanes, events) = (self.lanes.clone(), self.events.clone());
+        spawn("session-swap", move || {
+            if let Err(error) = lanes.swap_home(&processors, &initial) {
+                events.send(Event::Refused(error.to_string())).ok();
+            }
+        });
         Ok(())
     }
 

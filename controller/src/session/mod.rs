@@ -4,6 +4,7 @@
 //! no GStreamer type. The edge holds `Arc<dyn Sessions>`, so its tests need no media.
 
 mod actor;
+mod lanes;
 mod metrics;
 mod outbox;
 pub mod parameters;
@@ -12,6 +13,7 @@ mod state;
 mod watchdog;
 
 use std::fmt;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -77,10 +79,23 @@ pub enum SessionError {
     TooMany(usize),
 }
 
+/// The loaded models as a session sees them.
+pub trait Models: Send + Sync + fmt::Debug {
+    /// The processors of these pipelines, in order, and the parameters that came with their loads.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names what is not loaded.
+    fn bind(&self, pipeline_ids: &[String]) -> Result<(Vec<Processor>, Parameters), String>;
+}
+
 /// The sessions as the REST edge sees them.
 ///
 /// Every method is quick except [`Sessions::open`], which returns when the answer is complete.
 pub trait Sessions: Send + Sync + fmt::Debug {
+    /// Where sessions find the models that a client changes to while it streams. Said once, before the first offer.
+    fn furnish(&self, models: Arc<dyn Models>);
+
     /// Answers an offer and starts the session's pipeline.
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>>;
 

@@ -62,6 +62,8 @@ pub struct Routed {
     pub node_id: Option<String>,
     /// Hold or go on.
     pub paused: Option<bool>,
+    /// Other pipelines in place of the present ones.
+    pub pipeline_ids: Option<Vec<String>>,
     /// What the processors get; may be empty.
     pub processor: Parameters,
     /// What the session remembers.
@@ -114,6 +116,10 @@ pub fn route(patch: &Parameters) -> Routed {
         match (key.as_str(), value) {
             ("node_id", Value::String(node)) => routed.node_id = Some(node.clone()),
             ("paused", Value::Bool(paused)) => routed.paused = Some(*paused),
+            ("pipeline_ids", Value::Array(ids)) if !ids.is_empty() => {
+                let ids = ids.iter().filter_map(Value::as_str);
+                routed.pipeline_ids = Some(ids.map(str::to_owned).collect());
+            }
             _ => {}
         }
         if !LOCAL.contains(&key.as_str()) {

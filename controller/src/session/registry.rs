@@ -1,7 +1,7 @@
 //! All sessions of the process.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::actor::{self, Beginning, Command};
 use super::state::State;
-use super::{Answer, Candidate, Offer, Parameters, SessionError, Sessions, parameters};
+use super::{Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions, parameters};
 use crate::media::candidate::{self, Verdict};
 use crate::media::offer::{self, Codec};
 use crate::media::peer::Connection;
@@ -53,6 +53,7 @@ impl Default for Settings {
 pub struct Registry {
     settings: Settings,
     able: Vec<Codec>,
+    models: OnceLock<Arc<dyn Models>>,
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
@@ -83,6 +84,7 @@ impl Registry {
         Ok(Self {
             settings,
             able,
+            models: OnceLock::new(),
             entries: Arc::default(),
         })
     }
@@ -154,6 +156,12 @@ impl Entry {
 }
 
 impl Sessions for Registry {
+    fn furnish(&self, models: Arc<dyn Models>) {
+        if self.models.set(models).is_err() {
+            tracing::error!("the sessions have their models already");
+        }
+    }
+
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
         Box::pin(async move {
             parameters::check(&offer.initial_parameters).map_err(SessionError::BadParameter)?;
@@ -166,6 +174,7 @@ impl Sessions for Registry {
                 offer,
                 plan,
                 connection: self.connection(),
+                models: self.models.get().cloned(),
                 state: entry.state,
             };
             let (answered, answer) = oneshot::channel();

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::lanes::Lanes;
 use super::metrics::{self, Link};
 use super::{Parameters, parameters};
 use crate::media::handover::Handover;
-use crate::media::processing::Processing;
 
 /// One session's readable side; its actor writes, the registry reads.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct State {
     known: Mutex<Parameters>,
     link: Mutex<Link>,
     pub(super) handover: OnceLock<Arc<Handover>>,
-    pub(super) processing: OnceLock<Arc<Processing>>,
+    pub(super) lanes: OnceLock<Arc<Lanes>>,
 }
 
 impl State {
@@ -31,7 +31,7 @@ impl State {
             known: Mutex::new(known),
             link: Mutex::default(),
             handover: OnceLock::new(),
-            processing: OnceLock::new(),
+            lanes: OnceLock::new(),
         }
     }
 
@@ -54,9 +54,9 @@ impl State {
             .map(|handover| handover.meter())
             .unwrap_or_default();
         let stats = self
-            .processing
+            .lanes
             .get()
-            .map(|processing| processing.stats())
+            .map(|lanes| lanes.stats())
             .unwrap_or_default();
         let link = *self.link.lock().unwrap();
         metrics::shape(

@@ -17,7 +17,9 @@ use scope_controller::library::Library;
 use scope_controller::library::keeper::{Keeper, KeeperError, Keepers, Stage};
 use scope_controller::log::Ring;
 use scope_controller::processor::Processor;
-use scope_controller::session::{Answer, Candidate, Offer, Parameters, SessionError, Sessions};
+use scope_controller::session::{
+    Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions,
+};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -39,6 +41,8 @@ impl FakeSessions {
 }
 
 impl Sessions for FakeSessions {
+    fn furnish(&self, _: Arc<dyn Models>) {}
+
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
         self.offers.lock().unwrap().push(offer);
         self.reply(Answer {

@@ -1,0 +1,129 @@
+//! The door into a pipeline: an appsrc that is fed one frame at a time, when it asks.
+
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
+
+/// The door itself. A second frame that comes before the first was taken replaces it; nothing here waits.
+///
+/// Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
+/// them too, and the frames of a new size go on under the old caps.
+pub(crate) struct Inlet {
+    source: gst_app::AppSrc,
+    slot: Arc<Mutex<Slot>>,
+    adapt: Arc<Adapt>,
+}
+
+/// Sees each frame's caps before they enter, and may change them.
+type Adapt = dyn Fn(&mut gst::Caps) + Send + Sync;
+
+impl std::fmt::Debug for Inlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Inlet").field(&self.source).finish()
+    }
+}
+
+/// What waits at the door.
+#[derive(Debug, Default)]
+struct Slot {
+    waiting: Option<Frame>,
+    /// The pipeline asked and found nothing.
+    hungry: bool,
+}
+
+/// A decoded or processed frame with its caps.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    pub(super) caps: gst::Caps,
+    pub(super) buffer: gst::Buffer,
+}
+
+impl Frame {
+    pub(super) fn take(sample: &gst::Sample) -> Option<Self> {
+        Some(Self {
+            caps: sample.caps_owned()?,
+            buffer: sample.buffer_owned()?,
+        })
+    }
+
+    /// Width and height, pixels.
+    pub(super) fn size(&self) -> Option<(u32, u32)> {
+        let structure = self.caps.structure(0)?;
+        let side = |name| {
+            structure
+                .get::<i32>(name)
+                .ok()
+                .and_then(|side| u32::try_from(side).ok())
+        };
+        Some((side("width")?, side("height")?))
+    }
+}
+
+impl Inlet {
+    /// A door that takes frames as they are.
+    pub(crate) fn new(source: gst_app::AppSrc) -> Self {
+        Self::adapting(source, |_| {})
+    }
+
+    /// A door whose pipeline wants each frame's caps said differently.
+    pub(crate) fn adapting(
+        source: gst_app::AppSrc,
+        adapt: impl Fn(&mut gst::Caps) + Send + Sync + 'static,
+    ) -> Self {
+        let adapt: Arc<Adapt> = Arc::new(adapt);
+        // By default 200 000 bytes are a full queue; a single frame is larger.
+        source.set_max_bytes(0);
+        let slot = Arc::<Mutex<Slot>>::default();
+        let (asked, adapted) = (slot.clone(), adapt.clone());
+        let need_data = move |source: &gst_app::AppSrc, _: u32| {
+            let waiting = {
+                let mut slot = asked.lock().unwrap();
+                slot.hungry = slot.waiting.is_none();
+                slot.waiting.take()
+            };
+            if let Some(frame) = waiting {
+                feed(source, frame, &*adapted);
+            }
+        };
+        source.set_callbacks(
+            gst_app::AppSrcCallbacks::builder()
+                .need_data(need_data)
+                .build(),
+        );
+        Self {
+            source,
+            slot,
+            adapt,
+        }
+    }
+
+    /// Hands a frame in, stamped with this pipeline's running time; true when a frame was lost by it, the older one
+    /// that nobody had taken, or this one when the pipeline does not run.
+    pub(super) fn push(&self, frame: &mut Frame) -> bool {
+        let Some(now) = self.source.current_running_time() else {
+            return true;
+        };
+        let buffer = frame.buffer.make_mut();
+        buffer.set_pts(now);
+        buffer.set_dts(None);
+        buffer.set_duration(None);
+        {
+            let mut slot = self.slot.lock().unwrap();
+            if !std::mem::take(&mut slot.hungry) {
+                return slot.waiting.replace(frame.clone()).is_some();
+            }
+        }
+        feed(&self.source, frame.clone(), &*self.adapt);
+        false
+    }
+}
+
+/// Gives the pipeline what it asked for. Sizes may change at any time (browsers adapt theirs): an appsrc takes equal
+/// caps for no change, and sends others in order with the frames.
+fn feed(source: &gst_app::AppSrc, frame: Frame, adapt: &Adapt) {
+    let Frame { mut caps, buffer } = frame;
+    adapt(&mut caps);
+    source.set_caps(Some(&caps));
+    // Refused only by a pipeline that is being stopped.
+    source.push_buffer(buffer).ok();
+}
