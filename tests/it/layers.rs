@@ -15,7 +15,10 @@ const ARROWS: [(&str, &str); 4] = [
 ];
 
 /// Crates without GStreamer, clock or environment, and the files in them that are windows to the world.
-const PURE: [(&str, &[&str]); 1] = [("plugins/scopediffusion/engine/src", &["backend/ort"])];
+const PURE: [(&str, &[&str]); 2] = [
+    ("plugins/scopediffusion/engine/src", &["backend/ort"]),
+    ("plugins/falwebrtc/fal/src", &["net/"]),
+];
 
 const NOT_IN_PURE_CODE: [&str; 8] = [
     "gst::",
@@ -29,7 +32,7 @@ const NOT_IN_PURE_CODE: [&str; 8] = [
 ];
 
 /// Third-party crates that define a room, and the room.
-const ROOMS: [(&str, &[&str]); 4] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("ort::", &["plugins/scopediffusion/engine/src/backend/ort"]),
     (
         "tokenizers::",
@@ -44,6 +47,10 @@ const ROOMS: [(&str, &[&str]); 4] = [
             "controller/src/server",
         ],
     ),
+    ("reqwest::", &["plugins/falwebrtc/fal/src/net/"]),
+    ("tokio_tungstenite::", &["plugins/falwebrtc/fal/src/net/"]),
+    ("rustls::", &["plugins/falwebrtc/fal/src/net/"]),
+    ("rmpv::", &["plugins/falwebrtc/fal/src/signalling/encoding"]),
     (
         "gst_webrtc::",
         &[
