@@ -1,0 +1,37 @@
+//! Which backends this build has.
+
+use std::sync::Arc;
+
+use crate::{Directory, ShareError};
+
+#[cfg(target_os = "linux")]
+pub mod shm;
+
+/// How video is shared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The system's own: Spout on Windows, shared memory on Linux.
+    #[default]
+    Auto,
+    /// The Spout protocol over Direct3D 11.
+    Spout,
+    /// Sealed memory over a local socket.
+    Shm,
+}
+
+/// Opens the directory of a backend.
+///
+/// # Errors
+///
+/// If this system has no such backend, or the place where senders register cannot be used.
+pub fn open(backend: Backend) -> Result<Arc<dyn Directory>, ShareError> {
+    match backend {
+        #[cfg(target_os = "linux")]
+        Backend::Auto | Backend::Shm => Ok(Arc::new(shm::ShmDirectory::open()?)),
+        #[cfg(not(target_os = "linux"))]
+        Backend::Auto => Err(ShareError::NoBackend { backend: "auto" }),
+        #[cfg(not(target_os = "linux"))]
+        Backend::Shm => Err(ShareError::NoBackend { backend: "shm" }),
+        Backend::Spout => Err(ShareError::NoBackend { backend: "spout" }),
+    }
+}

@@ -1,0 +1,166 @@
+//! A receiver: looks for its sender until it is there, follows it, and looks again when it is gone.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::folder::{Folder, is_alive};
+use super::link::Link;
+use super::listing;
+use super::socket::{self, Bell};
+use crate::directory::choose;
+use crate::{Event, Receiver, ShareError, Target, Waker};
+
+/// How often a sender that is not there is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How often all senders are asked who they are, while none is active.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ShmReceiver {
+    folder: Folder,
+    target: Target,
+    bell: Arc<Bell>,
+    link: Option<Link>,
+    events: VecDeque<Event>,
+    asked: Option<Instant>,
+}
+
+impl ShmReceiver {
+    pub(super) fn new(folder: Folder, target: Target) -> Result<Self, ShareError> {
+        let bell = Bell::new().map_err(|source| ShareError::System {
+            doing: "making a bell for the receiver".into(),
+            source,
+        })?;
+        Ok(Self {
+            folder,
+            target,
+            bell: Arc::new(bell),
+            link: None,
+            events: VecDeque::new(),
+            asked: None,
+        })
+    }
+
+    /// One look for the sender.
+    fn look(&mut self) -> Result<Option<Link>, ShareError> {
+        let socket = match &self.target {
+            Target::Named(name) => Some(self.folder.socket(name)),
+            Target::Active => match self.folder.active().filter(|socket| is_alive(socket)) {
+                Some(socket) => Some(socket),
+                None => self.first_living()?,
+            },
+        };
+        match socket {
+            Some(socket) => self.call(&socket),
+            None => Ok(None),
+        }
+    }
+
+    /// Spout finds nobody when the active sender crashed; we take the first that lives.
+    fn first_living(&mut self) -> Result<Option<PathBuf>, ShareError> {
+        if self.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+            return Ok(None);
+        }
+        let living = listing::describe_all(&self.folder)?;
+        self.asked = Some(Instant::now());
+        let names: Vec<_> = living
+            .into_iter()
+            .map(|description| description.name)
+            .collect();
+        Ok(choose(None, names.iter()).map(|name| self.folder.socket(name)))
+    }
+
+    fn call(&self, path: &Path) -> Result<Option<Link>, ShareError> {
+        let connected =
+            Folder::address(path).and_then(|(address, _open)| socket::connect_to(&address));
+        let error = match connected {
+            Ok(socket) => return Link::ask(socket, path),
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        if kind == io::ErrorKind::ConnectionRefused {
+            self.folder.lock()?.remove_dead(path);
+        } else if kind != io::ErrorKind::NotFound && kind != io::ErrorKind::WouldBlock {
+            return Err(ShareError::System {
+                doing: format!("connecting to the sender at `{}`", path.display()),
+                source: error,
+            });
+        }
+        Ok(None)
+    }
+
+    /// Lets go of the sender. What it left behind is cleaned up: it may have been killed.
+    fn hang_up(&mut self) -> Option<Event> {
+        let link = self.link.take()?;
+        if let Ok(locked) = self.folder.lock() {
+            locked.remove_dead(link.path());
+        }
+        link.is_connected().then_some(Event::Lost)
+    }
+}
+
+impl Receiver for ShmReceiver {
+    fn next(&mut self, wait: Duration) -> Result<Event, ShareError> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            if self.link.is_none() {
+                self.link = self.look()?;
+            }
+            let outcome = self.link.as_mut().map(Link::advance);
+            match outcome {
+                Some(Ok(Some(event))) => return Ok(event),
+                Some(Ok(None)) => {
+                    if self.link.as_ref().is_some_and(Link::has_ended)
+                        && let Some(lost) = self.hang_up()
+                    {
+                        return Ok(lost);
+                    }
+                }
+                Some(Err(error)) => {
+                    let lost = self.hang_up();
+                    self.events.extend(lost);
+                    return Err(error);
+                }
+                None => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Event::Idle);
+            }
+            let mut files = vec![self.bell.as_fd()];
+            let wait = match &self.link {
+                Some(link) => {
+                    files.push(link.as_fd());
+                    link.patience().map_or(left, |patience| patience.min(left))
+                }
+                None => left.min(LOOK_EVERY),
+            };
+            socket::wait(&files, Some(wait)).map_err(|source| ShareError::System {
+                doing: "waiting for the sender".into(),
+                source,
+            })?;
+            if self.bell.silence() {
+                return Ok(Event::Idle);
+            }
+        }
+    }
+
+    fn waker(&self) -> Arc<dyn Waker> {
+        self.bell.clone()
+    }
+}
+
+impl Waker for Bell {
+    fn wake(&self) {
+        self.ring();
+    }
+}

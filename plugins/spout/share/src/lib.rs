@@ -1,0 +1,236 @@
+//! Named video sharing between applications on one machine.
+//!
+//! ```text
+//!  sender ── a name, a size, a pixel format ──►  directory  ◄── who is there, who is active ── receiver
+//!     └───────────── newest frame, in memory that both sides see, never waiting for anybody ─────────┘
+//! ```
+//!
+//! Three traits, few verbs each: a [`Directory`] lists senders and opens both ends, a [`Sender`] shows frames, a
+//! [`Receiver`] looks at the newest one. What goes over the wire is decided in pure files ([`name`], [`record`],
+//! [`directory`], [`counter`], [`pixels`]); the backends in [`backend`] carry it out: `spout` on Windows, `shm` on Linux.
+//!
+//! Decision: a sender never waits and a receiver never queues. Whoever is late misses frames, and is told how many.
+
+#![deny(unsafe_code)]
+#![warn(
+    missing_docs,
+    clippy::wildcard_enum_match_arm,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc
+)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub mod backend;
+pub mod counter;
+pub mod directory;
+mod error;
+pub mod name;
+pub mod pixels;
+pub mod record;
+mod video;
+
+pub use backend::{Backend, open};
+pub use error::ShareError;
+pub use name::{NameError, SenderName};
+pub use pixels::PixelFormat;
+pub use video::{LONGEST_SIDE, Stamp, Video};
+
+/// Everybody who shares video in this login session.
+pub trait Directory: Send + Sync + fmt::Debug {
+    /// Which backend this is, as the elements' property spells it.
+    fn backend(&self) -> &'static str;
+
+    /// The senders that are alive, sorted by name. One that does not answer within a moment is left out.
+    ///
+    /// # Errors
+    ///
+    /// If the place where senders register cannot be used.
+    fn senders(&self) -> Result<Vec<Description>, ShareError>;
+
+    /// The sender a receiver without a name gets.
+    ///
+    /// # Errors
+    ///
+    /// If the place where senders register cannot be used.
+    fn active(&self) -> Result<Option<SenderName>, ShareError>;
+
+    /// Makes a living sender the active one; false if there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// If the place where senders register cannot be used.
+    fn set_active(&self, name: &SenderName) -> Result<bool, ShareError>;
+
+    /// Registers a sender. A name that is taken gets `_1`, `_2`, … appended.
+    ///
+    /// # Errors
+    ///
+    /// If the video has no size, or the system refuses memory or a place in the directory.
+    fn sender(&self, wish: &SenderWish) -> Result<Box<dyn Sender>, ShareError>;
+
+    /// A receiver that looks for its target from now on; the target need not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// If the place where senders register cannot be used.
+    fn receiver(&self, target: Target) -> Result<Box<dyn Receiver>, ShareError>;
+}
+
+/// What a sender asks for at registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderWish {
+    /// The name, before `_1` and so on.
+    pub name: SenderName,
+    /// What will be sent.
+    pub video: Video,
+    /// Whether receivers without a name get this sender from now on.
+    pub make_active: bool,
+}
+
+/// One end that shows frames. Dropping it takes the name off the directory.
+pub trait Sender: Send + fmt::Debug {
+    /// The name it got.
+    fn name(&self) -> &SenderName;
+
+    /// Changes size or format. Equal geometry changes nothing and no receiver notices.
+    ///
+    /// # Errors
+    ///
+    /// If the video has no size or the system refuses memory.
+    fn configure(&mut self, video: &Video) -> Result<(), ShareError>;
+
+    /// Shows a frame laid out as [`Video`] says, top row first. Memory lent by [`Sender::lender`] is shown without a
+    /// copy. Never waits for a receiver.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is shorter than the video says, or the device that holds the picture fails.
+    fn send(&mut self, frame: &[u8], stamp: &Stamp) -> Result<Sent, ShareError>;
+
+    /// Whether a receiver may still be looking at a frame that was sent from lent memory.
+    fn is_shown(&self, ticket: u64) -> bool;
+
+    /// Gives out memory that receivers see directly; `None` where the backend has none.
+    fn lender(&self) -> Option<Arc<dyn Lender>>;
+
+    /// How many receivers are connected; `None` where the backend cannot know.
+    fn receivers(&self) -> Option<usize>;
+
+    /// What has happened since registration.
+    fn figures(&self) -> Figures;
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Copied once into memory that receivers see.
+    Copied,
+    /// It already lay there. The memory must not be written while [`Sender::is_shown`] says so of this ticket.
+    Lent {
+        /// Names the frame.
+        ticket: u64,
+    },
+    /// Receivers hold every piece of memory there may be.
+    Dropped,
+}
+
+/// Counts of one sender.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Frames shown.
+    pub sent: u64,
+    /// Of these, shown without a copy.
+    pub lent: u64,
+    /// Frames that found no free memory.
+    pub dropped: u64,
+    /// Frames of memory in use.
+    pub buffers: usize,
+    /// Receivers that were shown the door for holding frames without end or for breaking the protocol.
+    pub expelled: u64,
+}
+
+/// Lends the memory of one sender.
+pub trait Lender: Send + Sync + fmt::Debug {
+    /// Memory for one frame of the sender's present video; `None` when all of it is in use.
+    fn lend(&self) -> Option<Box<dyn Loan>>;
+}
+
+/// Memory for one frame. Dropping it gives it back.
+pub trait Loan: AsMut<[u8]> + Send + fmt::Debug {}
+
+/// Which sender a receiver wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Whichever is active at the time of connecting.
+    Active,
+    /// The one of this name, whenever it appears.
+    Named(SenderName),
+}
+
+/// One end that looks at frames.
+pub trait Receiver: Send + fmt::Debug {
+    /// What happened, or [`Event::Idle`] when nothing did for `wait`.
+    ///
+    /// # Errors
+    ///
+    /// If the place where senders register cannot be used, or a sender breaks the protocol. The receiver stays usable.
+    fn next(&mut self, wait: Duration) -> Result<Event, ShareError>;
+
+    /// Wakes a thread that is inside [`Receiver::next`].
+    fn waker(&self) -> Arc<dyn Waker>;
+}
+
+/// Ends a wait from another thread.
+pub trait Waker: Send + Sync + fmt::Debug {
+    /// The present or next [`Receiver::next`] returns [`Event::Idle`] at once.
+    fn wake(&self);
+}
+
+/// What a receiver meets.
+#[derive(Debug)]
+pub enum Event {
+    /// A sender was found.
+    Connected(Description),
+    /// It changed size or format.
+    Resized(Description),
+    /// The newest frame.
+    Frame(Frame),
+    /// The sender is gone.
+    Lost,
+    /// Nothing yet.
+    Idle,
+}
+
+/// A sender as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Its name.
+    pub name: SenderName,
+    /// What it sends.
+    pub video: Video,
+    /// Its process; 0 where unknown.
+    pub process: u32,
+    /// Its program; empty where unknown.
+    pub program: String,
+}
+
+/// One frame of a sender.
+#[derive(Debug)]
+pub struct Frame {
+    /// The picture, laid out as the sender's [`Video`] says.
+    pub pixels: Box<dyn Pixels>,
+    /// Counts up by one with every frame the sender sent.
+    pub sequence: u64,
+    /// Frames that passed since the last one received here.
+    pub missed: u64,
+    /// When it was taken.
+    pub stamp: Stamp,
+    /// The receiver holds as many frames as it may: copy this one and let it go.
+    pub over_quota: bool,
+}
+
+/// Read-only memory of one picture. Dropping it lets the sender use it again.
+pub trait Pixels: AsRef<[u8]> + Send + Sync + fmt::Debug {}
