@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::lanes::Lanes;
 use super::metrics::Link;
 use super::outbox::{self, Outbox};
+use super::shares::Shares;
 use super::state::State;
 use super::watchdog::Watchdog;
 use super::{Models, Offer, Parameters, SessionError, parameters};
@@ -34,6 +35,8 @@ const UNDECODED: Duration = Duration::from_millis(700);
 const STOOD_STILL: Duration = Duration::from_millis(1200);
 /// Rounds after that in which the client gets a key frame unasked: its own request may wait behind hundreds of NACKs.
 const RESCUE_ROUNDS: u32 = 4;
+/// Remembered keys about other applications' pictures.
+const SHARED: [&str; 2] = ["input_source", "output_sinks"];
 /// A processor that takes longer over a patch is busy loading; its reply is not waited for.
 const PATCHING: Duration = Duration::from_secs(2);
 /// The last message gets this long to leave.
@@ -76,6 +79,7 @@ enum End {
 struct Actor {
     peer: Arc<Peer>,
     lanes: Arc<Lanes>,
+    shares: Arc<Shares>,
     handover: Arc<Handover>,
     models: Option<Arc<dyn Models>>,
     state: Arc<State>,
@@ -155,9 +159,11 @@ async fn build(
         }
         let (crossing, news) = (handover.clone(), events.clone());
         let lanes = Lanes::new(crossing, news, offer.takes_input, chain);
+        let shares = Shares::new(handover.clone(), events.clone(), offer.takes_input);
         let actor = Actor {
             peer: Arc::new(peer),
             lanes: Arc::new(lanes),
+            shares: Arc::new(shares),
             handover,
             models,
             last_round: state.born.elapsed(),
@@ -197,6 +203,7 @@ impl Actor {
     fn stop(&self) {
         self.peer.stop();
         self.lanes.stop();
+        self.shares.stop();
     }
 
     async fn live(
@@ -205,6 +212,9 @@ impl Actor {
         news: &mut mpsc::UnboundedReceiver<Event>,
         messages: &mut mpsc::Receiver<String>,
     ) -> End {
+        if let Err(refusal) = self.follow_shares().await {
+            self.post(&outbox::error(&refusal));
+        }
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -299,7 +309,21 @@ impl Actor {
             }
         }
         self.state.remember(&routed.remembered);
+        if SHARED
+            .iter()
+            .any(|key| routed.remembered.contains_key(*key))
+        {
+            self.follow_shares().await?;
+        }
         Ok(())
+    }
+
+    /// Receives from and sends to other applications as remembered.
+    async fn follow_shares(&self) -> Result<(), String> {
+        let (shares, known) = (self.shares.clone(), self.state.parameters());
+        tokio::task::spawn_blocking(move || shares.follow(&known))
+            .await
+            .map_err(|_| "the sharing broke off")?
     }
 
     /// Puts other loaded models in the place of the present ones; they start with everything said so far.

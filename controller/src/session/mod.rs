@@ -9,6 +9,7 @@ mod metrics;
 mod outbox;
 pub mod parameters;
 pub mod registry;
+mod shares;
 mod state;
 mod watchdog;
 
