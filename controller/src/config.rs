@@ -3,6 +3,7 @@
 //! [`RawConfig`] is what was written down, [`Config`] what it means. The later of these wins: default, file,
 //! environment, command line. Every environment variable is named in [`env`], and nowhere else.
 
+mod cloud;
 mod ice;
 
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use cloud::{CloudConfig, RawCloud};
 pub use ice::IceServer;
 
 use crate::secret::Secret;
@@ -32,6 +34,7 @@ pub mod env {
     pub const HOME: &str = "HOME";
     /// Set when there is a screen to open a browser on.
     pub const SCREENS: [&str; 2] = ["WAYLAND_DISPLAY", "DISPLAY"];
+    pub use super::cloud::{API_KEY as CLOUD_API_KEY, APP_ID as CLOUD_APP_ID, KEY_HALVES};
     /// GStreamer's own log selection; ours steps back when it is set.
     pub const GST_DEBUG: &str = "GST_DEBUG";
 }
@@ -98,6 +101,8 @@ pub struct RawConfig {
     pub jitter_buffer_ms: Option<u32>,
     pub log: Option<String>,
     pub ice_servers: Option<Vec<IceServer>>,
+    #[serde(default)]
+    pub cloud: RawCloud,
 }
 
 impl RawConfig {
@@ -115,9 +120,9 @@ impl RawConfig {
 
     /// Reads the environment through `get`; an empty variable counts as unset.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
-        let get = |name| get(name).filter(|value| !value.is_empty());
+        let get = |name: &str| get(name).filter(|value| !value.is_empty());
         let base = get(env::BASE_DIR).map(PathBuf::from);
-        let folder = |name, child| {
+        let folder = |name: &str, child: &str| {
             get(name)
                 .map(PathBuf::from)
                 .or_else(|| base.as_ref().map(|base| base.join(child)))
@@ -128,6 +133,7 @@ impl RawConfig {
             assets_dir: folder(env::ASSETS_DIR, "assets"),
             preload: get(env::PRELOAD),
             log: get(env::LOG),
+            cloud: RawCloud::from_env(get),
             ..Self::default()
         }
     }
@@ -149,6 +155,7 @@ impl RawConfig {
             jitter_buffer_ms: later.jitter_buffer_ms.or(self.jitter_buffer_ms),
             log: later.log.or(self.log),
             ice_servers: later.ice_servers.or(self.ice_servers),
+            cloud: self.cloud.overridden_by(later.cloud),
         }
     }
 }
@@ -184,6 +191,8 @@ pub struct Config {
     pub log: String,
     /// Handed to the browser; empty contacts nobody.
     pub ice_servers: Vec<IceServer>,
+    /// The app in the cloud, if any.
+    pub cloud: CloudConfig,
 }
 
 impl Config {
@@ -212,6 +221,7 @@ impl Config {
             jitter_buffer_ms: raw.jitter_buffer_ms.unwrap_or(80),
             log: raw.log.unwrap_or_else(|| "info".into()),
             ice_servers: raw.ice_servers.unwrap_or_default(),
+            cloud: CloudConfig::new(raw.cloud),
         })
     }
 }
@@ -263,6 +273,19 @@ mod tests {
             jitter_buffer_ms: Some(_),
             log: Some(_),
             ice_servers: Some(_),
+            cloud:
+                RawCloud {
+                    app_id: Some(_),
+                    api_key: Some(_),
+                    path: Some(_),
+                    dialect: Some(_),
+                    auth: Some(_),
+                    run_url: Some(_),
+                    rest_url: Some(_),
+                    fallback_to_local: Some(_),
+                    max_session_minutes: Some(_),
+                    max_idle_minutes: Some(_),
+                },
         } = raw
         else {
             panic!("controller.toml leaves a key out: {raw:?}");

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AppState};
+use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::guard::Guard;
 use crate::library::Library;
@@ -126,6 +127,7 @@ impl Bound {
         } = self;
         let state = AppState {
             library: Arc::new(Library::new(&config, parts.keepers)),
+            cloud: Cloud::new(config.cloud.clone()),
             sessions: parts.sessions,
             logs: parts.logs,
             guard: Arc::new(Guard::new(&config, address)),
@@ -134,7 +136,7 @@ impl Bound {
         };
         state
             .sessions
-            .furnish(Arc::new(state.library.loader.clone()));
+            .furnish(Arc::new(state.library.loader.clone()), state.cloud.clone());
         let assets = state.library.assets.clone();
         tokio::task::spawn_blocking(move || assets.sweep());
         if let Some(id) = &state.config.preload {

@@ -5,11 +5,14 @@
 mod client;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use client::{Client, Wish, until};
+use scope_controller::cloud::Cloud;
+use scope_controller::config::{Config, RawConfig};
 use scope_controller::processor::Processor;
 use scope_controller::session::registry::{Registry, Settings};
 use scope_controller::session::{Candidate, Models, Offer, Parameters, SessionError, Sessions};
@@ -464,6 +467,12 @@ async fn twenty_sessions_leave_nothing_behind() {
     until("threads and files", Duration::from_secs(20), settled).await;
 }
 
+/// A cloud that nobody connects to.
+fn nowhere() -> Cloud {
+    let config = Config::new(RawConfig::default(), Path::new("/")).unwrap();
+    Cloud::new(config.cloud)
+}
+
 /// Loaded models of a test: two plain effects that can be told apart by the size they leave.
 #[derive(Debug)]
 struct TwoSizes;
@@ -483,7 +492,7 @@ impl Models for TwoSizes {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_processor_is_changed_while_the_stream_runs() {
     let sessions = registry();
-    sessions.furnish(Arc::new(TwoSizes));
+    sessions.furnish(Arc::new(TwoSizes), nowhere());
     let (client, id) = streaming(&sessions, &Wish::default()).await;
 
     for (pipeline, size) in [

@@ -4,6 +4,7 @@
 //! for at start and we have no use for is answered with an empty body, see [`stand_ins`].
 
 mod assets;
+mod cloud;
 mod error;
 mod extract;
 mod files;
@@ -29,6 +30,7 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 
+use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::guard::{self, Guard};
 use crate::library::Library;
@@ -49,6 +51,8 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// Models and files.
     pub library: Arc<Library>,
+    /// The app in the cloud.
+    pub cloud: Cloud,
     /// Remote peers.
     pub sessions: Arc<dyn Sessions>,
     /// The newest log lines.
@@ -70,6 +74,7 @@ pub fn router(state: AppState) -> Router {
         .merge(webrtc::routes())
         .merge(session::routes())
         .merge(assets::routes())
+        .merge(cloud::routes())
         .merge(logs::routes())
         .merge(stand_ins::routes())
         .route("/api", any(unknown_route))

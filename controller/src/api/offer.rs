@@ -5,13 +5,20 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::parameters;
 use super::shape::{Shape, check_fields, optional, required};
+use crate::cloud::Cloud;
 use crate::library::binding::{self, BindingError};
 use crate::library::loader::Loader;
 use crate::library::node_graph::{self, Chain, Stop};
 use crate::session::{Offer, Parameters};
 
 /// Reads and checks a body; nothing is started yet.
-pub(super) fn read(mut body: Map<String, Value>, loader: &Loader) -> Result<Offer, ApiError> {
+///
+/// With the cloud connected, a model that is not loaded here is no error: the cloud may have it.
+pub(super) fn read(
+    mut body: Map<String, Value>,
+    loader: &Loader,
+    cloud: &Cloud,
+) -> Result<Offer, ApiError> {
     let fields = [
         required("sdp", Shape::Text),
         required("type", Shape::Text),
@@ -29,8 +36,12 @@ pub(super) fn read(mut body: Map<String, Value>, loader: &Loader) -> Result<Offe
     };
 
     let (chain, takes_input) = chain(&sent)?;
-    let (processors, mut initial_parameters) =
-        binding::bind(chain.as_deref(), loader).map_err(|error| refused(&error))?;
+    let (processors, mut initial_parameters, local) = match binding::bind(chain.as_deref(), loader)
+    {
+        Ok((processors, parameters)) => (processors, parameters, true),
+        Err(_) if cloud.is_wanted() => (Vec::new(), Parameters::new(), false),
+        Err(error) => return Err(refused(&error)),
+    };
     initial_parameters.extend(sent);
     let sdp = body
         .get("sdp")
@@ -41,6 +52,7 @@ pub(super) fn read(mut body: Map<String, Value>, loader: &Loader) -> Result<Offe
         sdp,
         initial_parameters,
         processors,
+        local,
         takes_input,
     })
 }

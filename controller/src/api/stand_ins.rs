@@ -10,12 +10,8 @@ use serde_json::Value;
 
 use super::AppState;
 
-const CLOUD_OFF: &str = r#"{"connected":false,"connecting":false,"error":null,"connect_stage":null,
-    "webrtc_connected":false,"app_id":null,"connection_id":null,"credentials_configured":false,"stats":null,
-    "last_close_code":null,"last_close_reason":null}"#;
-
 /// Method, path and body.
-const TABLE: [(Method, &str, &str); 16] = [
+const TABLE: [(Method, &str, &str); 14] = [
     (
         Method::GET,
         "/api/v1/onboarding/status",
@@ -35,8 +31,6 @@ const TABLE: [(Method, &str, &str); 16] = [
         r#"{"input_sources":[]}"#,
     ),
     (Method::GET, "/api/v1/keys", r#"{"keys":[]}"#),
-    (Method::GET, "/api/v1/cloud/status", CLOUD_OFF),
-    (Method::GET, "/api/v1/fal/status", CLOUD_OFF),
     (
         Method::GET,
         "/api/v1/osc/status",

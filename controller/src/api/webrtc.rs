@@ -50,7 +50,7 @@ async fn open(
     State(state): State<AppState>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
-    let offer = offer::read(body, &state.library.loader)?;
+    let offer = offer::read(body, &state.library.loader, &state.cloud)?;
     let answer = state.sessions.open(offer).await?;
     Ok(Json(
         json!({ "sdp": answer.sdp, "type": "answer", "sessionId": answer.session_id }),

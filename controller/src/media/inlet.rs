@@ -116,6 +116,18 @@ impl Inlet {
         feed(&self.source, frame.clone(), &*self.adapt);
         false
     }
+
+    /// Hands one black picture in, 512 pixels square.
+    pub(crate) fn show_black(&self) {
+        let Ok(video) =
+            gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 512, 512).build()
+        else {
+            return;
+        };
+        let Ok(caps) = video.to_caps() else { return };
+        let buffer = gst::Buffer::from_slice(vec![0_u8; video.size()]);
+        self.push(&mut Frame { caps, buffer });
+    }
 }
 
 /// Gives the pipeline what it asked for. Sizes may change at any time (browsers adapt theirs): an appsrc takes equal

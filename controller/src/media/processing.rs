@@ -13,6 +13,7 @@ use super::inlet::Inlet;
 use super::switch::Lane;
 use super::template::Template;
 use crate::processor::Processor;
+use crate::secret::Secret;
 use crate::session::Parameters;
 
 const TEMPLATE: &str = include_str!("../../../pipelines/browser-diffusion-browser.launch");
@@ -116,6 +117,34 @@ impl Processing {
     /// Finished pictures go nowhere.
     pub(crate) fn disconnect(&self) {
         *self.exit.lock().unwrap() = None;
+    }
+
+    /// Hands the first processor a secret, by a property that only takes it.
+    pub(crate) fn set_secret(&self, property: &str, secret: &Secret) -> Result<(), MediaError> {
+        let Some(node) = self.nodes.first() else {
+            return Ok(());
+        };
+        let spec = node.element.find_property(property);
+        // Not by `set`, whose error shows the value.
+        if spec.is_none_or(|spec| spec.value_type() != String::static_type()) {
+            return Err(MediaError::NoProperty {
+                element: node.id.clone(),
+                property: property.into(),
+            });
+        }
+        node.element.set_property(property, secret.expose());
+        Ok(())
+    }
+
+    /// A property of the first processor, as GStreamer writes it.
+    pub(crate) fn text(&self, property: &str) -> Option<String> {
+        let element = &self.nodes.first()?.element;
+        element.find_property(property)?;
+        let value = element.property_value(property);
+        match value.get::<Option<String>>() {
+            Ok(text) => text,
+            Err(_) => Some(value.serialize().ok()?.to_string()),
+        }
     }
 
     /// Starts; blocks while a processor loads its model. A failure also arrives as an event, with the reason.

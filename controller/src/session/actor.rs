@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::lanes::Lanes;
@@ -16,6 +16,7 @@ use super::shares::Shares;
 use super::state::State;
 use super::watchdog::Watchdog;
 use super::{Models, Offer, Parameters, SessionError, parameters};
+use crate::cloud::Cloud;
 use crate::media::congestion::Congestion;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
@@ -65,8 +66,15 @@ pub(super) struct Beginning {
     pub(super) offer: Offer,
     pub(super) plan: Plan,
     pub(super) connection: Connection,
-    pub(super) models: Option<Arc<dyn Models>>,
+    pub(super) furniture: Option<Furniture>,
     pub(super) state: Arc<State>,
+}
+
+/// Where other processors come from while the session runs.
+#[derive(Debug, Clone)]
+pub(super) struct Furniture {
+    pub(super) models: Arc<dyn Models>,
+    pub(super) cloud: Cloud,
 }
 
 /// Why a session ended, and who waits for it.
@@ -81,7 +89,7 @@ struct Actor {
     lanes: Arc<Lanes>,
     shares: Arc<Shares>,
     handover: Arc<Handover>,
-    models: Option<Arc<dyn Models>>,
+    furniture: Option<Furniture>,
     state: Arc<State>,
     outbox: Outbox,
     watchdog: Watchdog,
@@ -135,7 +143,7 @@ async fn build(
         offer,
         plan,
         connection,
-        models,
+        furniture,
         state,
     } = beginning;
     let plan = Plan {
@@ -158,14 +166,14 @@ async fn build(
             chain.connect(Lane::Home, &handover);
         }
         let (crossing, news) = (handover.clone(), events.clone());
-        let lanes = Lanes::new(crossing, news, offer.takes_input, chain);
+        let lanes = Lanes::new(crossing, news, offer.takes_input, chain, offer.local);
         let shares = Shares::new(handover.clone(), events.clone(), offer.takes_input);
         let actor = Actor {
             peer: Arc::new(peer),
             lanes: Arc::new(lanes),
             shares: Arc::new(shares),
             handover,
-            models,
+            furniture,
             last_round: state.born.elapsed(),
             state,
             outbox: Outbox::default(),
@@ -215,6 +223,8 @@ impl Actor {
         if let Err(refusal) = self.follow_shares().await {
             self.post(&outbox::error(&refusal));
         }
+        let mut cloud = self.furniture.as_ref().map(|known| known.cloud.changes());
+        self.follow_cloud();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -235,6 +245,7 @@ impl Actor {
                     }
                 }
                 Some(text) = messages.recv() => self.read(&text).await,
+                () = changed(&mut cloud) => self.follow_cloud(),
                 _ = tick.tick() => {
                     if let Some(reason) = self.look_after() {
                         return End::Gone(reason);
@@ -318,6 +329,15 @@ impl Actor {
         Ok(())
     }
 
+    /// Goes to the cloud or leaves it, as asked for.
+    fn follow_cloud(&self) {
+        if let Some(Furniture { cloud, .. }) = self.furniture.clone() {
+            let (lanes, known) = (self.lanes.clone(), self.state.parameters());
+            let known = parameters::route(&known).processor;
+            spawn("session-cloud", move || lanes.follow_cloud(&cloud, &known));
+        }
+    }
+
     /// Receives from and sends to other applications as remembered.
     async fn follow_shares(&self) -> Result<(), String> {
         let (shares, known) = (self.shares.clone(), self.state.parameters());
@@ -328,9 +348,10 @@ impl Actor {
 
     /// Puts other loaded models in the place of the present ones; they start with everything said so far.
     fn swap(&self, ids: &[String], patch: &Parameters) -> Result<(), String> {
-        let models = self.models.as_ref();
-        let (processors, mut initial) = models
+        let furniture = self.furniture.as_ref();
+        let (processors, mut initial) = furniture
             .ok_or("this session cannot change its pipelines")?
+            .models
             .bind(ids)?;
         initial.extend(self.state.parameters());
         initial.extend(patch.clone());
@@ -358,9 +379,11 @@ impl Actor {
         self.watchdog.packets(now, packets);
         self.follow_receiver(now);
         self.rescue_after_standstill(now);
-        if self.handover.is_paused() {
+        let stands = |last: Option<Duration>| last.is_some_and(|last| now > last + TICK);
+        if self.handover.is_paused() || stands(self.handover.last_output()) {
             self.handover.repeat();
-        } else if self.peer.plan.input.is_some() && came >= SURELY_VIDEO {
+        }
+        if !self.handover.is_paused() && self.peer.plan.input.is_some() && came >= SURELY_VIDEO {
             let last = self.handover.last_input().unwrap_or_default();
             if now.saturating_sub(last) > UNDECODED {
                 self.peer.ask_key_frame();
@@ -444,6 +467,16 @@ impl Actor {
             reply.send(()).ok();
         }
     }
+}
+
+/// Waits until the cloud is connected or left; for ever where there is none.
+async fn changed(cloud: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = cloud
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// A thread of its own for what may block for long.

@@ -19,6 +19,16 @@ pub(super) struct Link {
     pub(super) loss: Option<f64>,
 }
 
+/// A cloud lane as its session sees it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Relay {
+    pub(super) stage: String,
+    /// Its pictures are the ones in view.
+    pub(super) shown: bool,
+    /// The element's own.
+    pub(super) figures: Map<String, Value>,
+}
+
 /// Puts one session's figures together; `stats` are the processors' own, by node.
 pub(super) fn shape(
     meter: &Meter,
@@ -26,6 +36,7 @@ pub(super) fn shape(
     codec: &str,
     known: &Parameters,
     stats: &Map<String, Value>,
+    relay: Option<&Relay>,
     now: Duration,
 ) -> Value {
     let source = known.get("input_source").unwrap_or(&Value::Null);
@@ -37,7 +48,7 @@ pub(super) fn shape(
         (Some(processing), Some(encoding)) => Some(processing + encoding),
         (one, other) => one.or(other),
     };
-    json!({
+    let mut shape = json!({
         "frames_in": meter.input.total(),
         "frames_out": meter.output.total(),
         "elapsed_seconds": rounded(now.as_secs_f64()),
@@ -47,7 +58,7 @@ pub(super) fn shape(
         "output_sinks": sinks(known),
         "input_source_enabled": enabled,
         "input_source_type": source.get("source_type").and_then(Value::as_str).filter(|_| enabled).unwrap_or_default(),
-        "relay_mode": false,
+        "relay_mode": relay.is_some(),
         "frames_dropped": meter.dropped,
         "bitrate_kbps": link.bitrate / 1000,
         "round_trip_ms": link.round_trip.map(milliseconds),
@@ -55,7 +66,15 @@ pub(super) fn shape(
         "latency_ms": latency.map(milliseconds),
         "codec": codec,
         "processors": stats,
-    })
+    });
+    if let Some(relay) = relay {
+        let count = |name| relay.figures.get(name).and_then(Value::as_u64).unwrap_or(0);
+        shape["frames_to_cloud"] = count("frames-in").into();
+        shape["frames_from_cloud"] = count("frames-out").into();
+        shape["cloud"] =
+            json!({"stage": relay.stage, "shown": relay.shown, "figures": relay.figures});
+    }
+    shape
 }
 
 /// The enabled outputs beside the browser, by type.
@@ -114,6 +133,7 @@ mod tests {
             "VP8",
             known.as_object().unwrap(),
             &Map::new(),
+            None,
             Duration::from_millis(3960),
         );
 

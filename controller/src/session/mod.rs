@@ -19,6 +19,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use crate::cloud::Cloud;
 use crate::processor::Processor;
 
 /// A flat JSON object of Scope parameter keys.
@@ -33,6 +34,8 @@ pub struct Offer {
     pub initial_parameters: Parameters,
     /// The processors between source and sink, in order; empty passes frames through.
     pub processors: Vec<Processor>,
+    /// False when what was asked for is not loaded here and only the cloud can do it.
+    pub local: bool,
     /// False for text-to-video: frames are made from nothing.
     pub takes_input: bool,
 }
@@ -94,8 +97,9 @@ pub trait Models: Send + Sync + fmt::Debug {
 ///
 /// Every method is quick except [`Sessions::open`], which returns when the answer is complete.
 pub trait Sessions: Send + Sync + fmt::Debug {
-    /// Where sessions find the models that a client changes to while it streams. Said once, before the first offer.
-    fn furnish(&self, models: Arc<dyn Models>);
+    /// Where sessions find the processors that take the place of others while a client streams: loaded models and
+    /// the cloud. Said once, before the first offer.
+    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud);
 
     /// Answers an offer and starts the session's pipeline.
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>>;

@@ -9,9 +9,10 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
 
-use super::actor::{self, Beginning, Command};
+use super::actor::{self, Beginning, Command, Furniture};
 use super::state::State;
 use super::{Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions, parameters};
+use crate::cloud::Cloud;
 use crate::media::candidate::{self, Verdict};
 use crate::media::offer::{self, Codec};
 use crate::media::peer::Connection;
@@ -53,7 +54,7 @@ impl Default for Settings {
 pub struct Registry {
     settings: Settings,
     able: Vec<Codec>,
-    models: OnceLock<Arc<dyn Models>>,
+    furniture: OnceLock<Furniture>,
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
@@ -84,7 +85,7 @@ impl Registry {
         Ok(Self {
             settings,
             able,
-            models: OnceLock::new(),
+            furniture: OnceLock::new(),
             entries: Arc::default(),
         })
     }
@@ -156,8 +157,8 @@ impl Entry {
 }
 
 impl Sessions for Registry {
-    fn furnish(&self, models: Arc<dyn Models>) {
-        if self.models.set(models).is_err() {
+    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud) {
+        if self.furniture.set(Furniture { models, cloud }).is_err() {
             tracing::error!("the sessions have their models already");
         }
     }
@@ -174,7 +175,7 @@ impl Sessions for Registry {
                 offer,
                 plan,
                 connection: self.connection(),
-                models: self.models.get().cloned(),
+                furniture: self.furniture.get().cloned(),
                 state: entry.state,
             };
             let (answered, answer) = oneshot::channel();

@@ -58,6 +58,7 @@ impl State {
             .get()
             .map(|lanes| lanes.stats())
             .unwrap_or_default();
+        let relay = self.lanes.get().and_then(|lanes| lanes.cloud_stats());
         let link = *self.link.lock().unwrap();
         metrics::shape(
             &meter,
@@ -65,6 +66,7 @@ impl State {
             self.codec,
             &self.parameters(),
             &stats,
+            relay.as_ref(),
             self.born.elapsed(),
         )
     }

@@ -116,6 +116,7 @@ impl Client {
     /// An offer of this client's for these sessions; change what the test is about.
     pub(crate) fn offer(&self) -> Offer {
         Offer {
+            local: true,
             sdp: self.offer.clone(),
             initial_parameters: Parameters::new(),
             processors: Vec::new(),

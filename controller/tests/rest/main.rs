@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod assets;
+mod cloud;
 mod guard;
 mod loading;
 mod offers;

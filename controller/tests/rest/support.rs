@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures_util::future::{BoxFuture, FutureExt};
 use scope_controller::api::{AppState, router};
+use scope_controller::cloud::Cloud;
 use scope_controller::config::{Config, RawConfig};
 use scope_controller::guard::Guard;
 use scope_controller::library::Library;
@@ -41,7 +42,7 @@ impl FakeSessions {
 }
 
 impl Sessions for FakeSessions {
-    fn furnish(&self, _: Arc<dyn Models>) {}
+    fn furnish(&self, _: Arc<dyn Models>, _: Cloud) {}
 
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
         self.offers.lock().unwrap().push(offer);
@@ -232,6 +233,7 @@ impl Scope {
             Arc::new(Ring::new(10)),
         );
         let state = AppState {
+            cloud: Cloud::new(config.cloud.clone()),
             library: Arc::new(Library::new(&config, Arc::new(keepers.clone()))),
             sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
             logs: Arc::clone(&logs),
