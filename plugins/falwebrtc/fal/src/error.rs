@@ -139,6 +139,12 @@ impl FalError {
         }
     }
 
+    /// Whether the socket did not accept what should prove who we are.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::UpgradeRefused { status: 401, .. })
+    }
+
     /// Whether trying again without changing anything is pointless.
     pub fn is_permanent(&self) -> bool {
         match self {

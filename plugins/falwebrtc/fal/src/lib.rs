@@ -33,6 +33,8 @@ mod choice;
 mod credentials;
 mod endpoint;
 mod error;
+#[cfg(feature = "net")]
+pub mod net;
 mod secret;
 pub mod signalling;
 mod stage;

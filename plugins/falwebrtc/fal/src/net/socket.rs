@@ -1,0 +1,221 @@
+//! A WebSocket: its handshake, with the app's own words when it is refused, and its messages.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use reqwest::{Method, StatusCode, Upgraded};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
+use url::Url;
+
+use super::http::{Ask, Http, place, read};
+use crate::credentials::ApiKey;
+use crate::endpoint::SocketUrl;
+use crate::error::FalError;
+use crate::secret::Secret;
+use crate::signalling::RawMessage;
+use crate::token::shortened;
+
+/// Proxies drop sockets that are idle longer than this.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Pings without an answer after which a socket that did answer before is dead.
+const MOST_UNANSWERED: u32 = 3;
+/// Longest message taken; fal's proxy kills sockets above 4 MB.
+const LONGEST_MESSAGE: usize = 8 << 20;
+/// How long the other side has to answer our close.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// What comes out of a link.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Message(RawMessage),
+    Closed {
+        code: Option<u16>,
+        reason: String,
+    },
+    /// The link ended for a reason that is not a close.
+    Broken(FalError),
+}
+
+/// An open socket.
+pub(super) struct Socket {
+    stream: WebSocketStream<Upgraded>,
+    pings: Interval,
+    unanswered: u32,
+    answers_pings: bool,
+}
+
+impl Socket {
+    /// Opens it; pends as long as the other side lets the handshake pend.
+    pub(super) async fn open(
+        http: &Http,
+        url: &SocketUrl,
+        key: Option<&ApiKey>,
+        token: Option<&Secret>,
+    ) -> Result<Self, FalError> {
+        let nonce = generate_key();
+        let refused = |reason: &str| FalError::Unreachable {
+            host: place(url.public()),
+            reason: reason.to_owned(),
+        };
+        let header = |name: HeaderName, value: &str| {
+            HeaderValue::from_str(value)
+                .map(|value| (name, value))
+                .map_err(|_| refused("a header cannot be written"))
+        };
+        let ask = Ask {
+            method: Method::GET,
+            url: request_url(url).ok_or_else(|| refused("its address cannot be read"))?,
+            headers: HeaderMap::from_iter([
+                header(CONNECTION, "Upgrade")?,
+                header(UPGRADE, "websocket")?,
+                header(SEC_WEBSOCKET_VERSION, "13")?,
+                header(SEC_WEBSOCKET_KEY, &nonce)?,
+            ]),
+            body: String::new(),
+            key,
+            token,
+        };
+        let response = http.send(&ask).await?;
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let body = read(response, &ask).await.unwrap_or_default();
+            return Err(FalError::UpgradeRefused {
+                status: status.as_u16(),
+                body: shortened(&body),
+            });
+        }
+        let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT);
+        if accepted.is_none_or(|accept| {
+            accept.as_bytes() != derive_accept_key(nonce.as_bytes()).as_bytes()
+        }) {
+            return Err(refused("it switched protocols, but not to WebSocket"));
+        }
+        let stream = response
+            .upgrade()
+            .await
+            .map_err(|_| refused("it broke off in the handshake"))?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(LONGEST_MESSAGE))
+            .max_frame_size(Some(LONGEST_MESSAGE));
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            stream: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await,
+            pings,
+            unanswered: 0,
+            answers_pings: false,
+        })
+    }
+
+    /// The next thing that happens. May be dropped at any `.await` and called again.
+    pub(super) async fn next(&mut self) -> Incoming {
+        loop {
+            tokio::select! {
+                received = self.stream.next() => match received {
+                    Some(Ok(message)) => {
+                        if let Some(incoming) = self.take(message) {
+                            return incoming;
+                        }
+                    }
+                    Some(Err(err)) => return broken(&err),
+                    None => return closed(None),
+                },
+                _ = self.pings.tick() => {
+                    if self.answers_pings && self.unanswered >= MOST_UNANSWERED {
+                        let reason = "it no longer answers".into();
+                        return Incoming::Closed { code: Some(1006), reason };
+                    }
+                    self.unanswered += 1;
+                    if let Err(err) = self.stream.send(Message::Ping(Bytes::new())).await {
+                        return broken(&err);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Option<Incoming> {
+        self.unanswered = 0;
+        match message {
+            Message::Text(text) => Some(Incoming::Message(RawMessage::Text(text.to_string()))),
+            Message::Binary(bytes) => Some(Incoming::Message(RawMessage::Binary(bytes.to_vec()))),
+            Message::Close(frame) => Some(closed(frame)),
+            Message::Pong(_) => {
+                self.answers_pings = true;
+                None
+            }
+            Message::Ping(_) | Message::Frame(_) => None,
+        }
+    }
+
+    pub(super) async fn send(&mut self, message: RawMessage) -> Result<(), Incoming> {
+        let message = match message {
+            RawMessage::Text(text) => Message::text(text),
+            RawMessage::Binary(bytes) => Message::binary(bytes),
+        };
+        self.stream.send(message).await.map_err(|err| broken(&err))
+    }
+
+    /// Says goodbye and waits a little for the answer, so that the app ends its session at once.
+    pub(super) async fn close(mut self) {
+        let goodbye = async {
+            let frame = CloseFrame {
+                code: CloseCode::Normal,
+                reason: "".into(),
+            };
+            self.stream.close(Some(frame)).await?;
+            while let Some(message) = self.stream.next().await {
+                message?;
+            }
+            Ok::<(), Error>(())
+        };
+        // Whether it answers in time changes nothing for us.
+        let _ = timeout(CLOSE_WAIT, goodbye).await;
+    }
+}
+
+/// The address as HTTP knows it.
+fn request_url(url: &SocketUrl) -> Option<Url> {
+    let text = url.expose();
+    let rest = text.expose().strip_prefix("ws")?;
+    Url::parse(&format!("http{rest}")).ok()
+}
+
+fn closed(frame: Option<CloseFrame>) -> Incoming {
+    match frame {
+        Some(frame) => Incoming::Closed {
+            code: Some(frame.code.into()),
+            reason: frame.reason.to_string(),
+        },
+        // 1005 in words of the protocol: closed, and no code was given.
+        None => Incoming::Closed {
+            code: None,
+            reason: String::new(),
+        },
+    }
+}
+
+fn broken(err: &Error) -> Incoming {
+    let reason = match err {
+        // The connection just ended; through fal's proxy most do.
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_) | Error::Io(_) => {
+            String::new()
+        }
+        Error::Capacity(_) => "a message was too long".to_owned(),
+        _ => "the connection broke".to_owned(),
+    };
+    Incoming::Closed {
+        code: Some(1006),
+        reason,
+    }
+}
