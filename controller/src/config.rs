@@ -8,6 +8,7 @@ mod ice;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -20,6 +21,12 @@ use crate::secret::Secret;
 pub mod env {
     /// Token that every request under `/api` must carry.
     pub const TOKEN: &str = "SCOPE_TOKEN";
+    /// Host names to answer to, separated by commas.
+    pub const ALLOWED_HOSTS: &str = "SCOPE_ALLOWED_HOSTS";
+    /// Largest message of a WebSocket, MiB.
+    pub const SOCKET_MESSAGE: &str = "SCOPE_SOCKET_MESSAGE_MIB";
+    /// How long a WebSocket may last, seconds.
+    pub const SOCKET_SECONDS: &str = "SCOPE_SOCKET_SECONDS";
     /// What to log, in `tracing`'s filter language.
     pub const LOG: &str = "SCOPE_LOG";
     /// Base folder of models and assets.
@@ -64,6 +71,14 @@ pub enum ConfigError {
         /// Line, key and reason.
         message: String,
     },
+    /// An environment variable that must be a number is none.
+    #[error("{name} must be a whole number, not `{value}`")]
+    NoNumber {
+        /// The variable.
+        name: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// The page's folder is no folder with an `index.html`.
     #[error("the frontend folder `{}` holds no index.html", .0.display())]
     NoFrontend(PathBuf),
@@ -74,6 +89,7 @@ impl ConfigError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "check the path given with --config",
+            Self::NoNumber { .. } => "correct the variable, or unset it",
             Self::Wrong { .. } => "compare with controller.toml, which shows every key",
             Self::NoFrontend(_) => {
                 "give --frontend-dir the folder of a built page, or leave it out"
@@ -97,6 +113,8 @@ pub struct RawConfig {
     pub preload: Option<String>,
     pub upload_limit_mib: Option<u64>,
     pub max_sessions: Option<usize>,
+    pub socket_message_mib: Option<usize>,
+    pub socket_seconds: Option<u64>,
     pub media_addresses: Option<Vec<IpAddr>>,
     pub jitter_buffer_ms: Option<u32>,
     pub log: Option<String>,
@@ -119,23 +137,27 @@ impl RawConfig {
     }
 
     /// Reads the environment through `get`; an empty variable counts as unset.
-    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
+        let list = |text: String| text.split(',').map(|item| item.trim().to_owned()).collect();
         let base = get(env::BASE_DIR).map(PathBuf::from);
         let folder = |name: &str, child: &str| {
             get(name)
                 .map(PathBuf::from)
                 .or_else(|| base.as_ref().map(|base| base.join(child)))
         };
-        Self {
+        Ok(Self {
             token: get(env::TOKEN).map(Secret::new),
+            allowed_hosts: get(env::ALLOWED_HOSTS).map(list),
+            socket_message_mib: number(env::SOCKET_MESSAGE, get(env::SOCKET_MESSAGE))?,
+            socket_seconds: number(env::SOCKET_SECONDS, get(env::SOCKET_SECONDS))?,
             models_dir: folder(env::MODELS_DIR, "models"),
             assets_dir: folder(env::ASSETS_DIR, "assets"),
             preload: get(env::PRELOAD),
             log: get(env::LOG),
             cloud: RawCloud::from_env(get),
             ..Self::default()
-        }
+        })
     }
 
     /// These values, except where `later` says something.
@@ -151,12 +173,23 @@ impl RawConfig {
             preload: later.preload.or(self.preload),
             upload_limit_mib: later.upload_limit_mib.or(self.upload_limit_mib),
             max_sessions: later.max_sessions.or(self.max_sessions),
+            socket_message_mib: later.socket_message_mib.or(self.socket_message_mib),
+            socket_seconds: later.socket_seconds.or(self.socket_seconds),
             media_addresses: later.media_addresses.or(self.media_addresses),
             jitter_buffer_ms: later.jitter_buffer_ms.or(self.jitter_buffer_ms),
             log: later.log.or(self.log),
             ice_servers: later.ice_servers.or(self.ice_servers),
             cloud: self.cloud.overridden_by(later.cloud),
         }
+    }
+}
+
+/// Reads a variable that holds a number, where it is set.
+fn number<T: FromStr>(name: &'static str, value: Option<String>) -> Result<Option<T>, ConfigError> {
+    let Some(value) = value else { return Ok(None) };
+    match value.trim().parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => Err(ConfigError::NoNumber { name, value }),
     }
 }
 
@@ -183,6 +216,10 @@ pub struct Config {
     pub upload_limit: u64,
     /// Sessions that may be open at once.
     pub max_sessions: usize,
+    /// Largest message of a WebSocket, bytes.
+    pub socket_message: usize,
+    /// How long a WebSocket may last, seconds; 0 is for ever.
+    pub socket_seconds: u64,
     /// Addresses media is exchanged at; empty is every address of the machine.
     pub media_addresses: Vec<IpAddr>,
     /// How long a lost packet may be waited for, milliseconds.
@@ -217,6 +254,8 @@ impl Config {
             preload: raw.preload,
             upload_limit: raw.upload_limit_mib.unwrap_or(2048).saturating_mul(1 << 20),
             max_sessions: raw.max_sessions.unwrap_or(8),
+            socket_message: raw.socket_message_mib.unwrap_or(32).clamp(1, 1024) << 20,
+            socket_seconds: raw.socket_seconds.unwrap_or(0),
             media_addresses: raw.media_addresses.unwrap_or_default(),
             jitter_buffer_ms: raw.jitter_buffer_ms.unwrap_or(80),
             log: raw.log.unwrap_or_else(|| "info".into()),
@@ -269,6 +308,8 @@ mod tests {
             preload: Some(_),
             upload_limit_mib: Some(_),
             max_sessions: Some(_),
+            socket_message_mib: Some(_),
+            socket_seconds: Some(_),
             media_addresses: Some(_),
             jitter_buffer_ms: Some(_),
             log: Some(_),
@@ -298,7 +339,8 @@ mod tests {
             env::BASE_DIR => Some("/data".into()),
             env::ASSETS_DIR => Some("/pictures".into()),
             _ => None,
-        });
+        })
+        .unwrap();
 
         assert_eq!(raw.models_dir, Some("/data/models".into()));
         assert_eq!(raw.assets_dir, Some("/pictures".into()));
@@ -323,6 +365,35 @@ mod tests {
         let config = config(file.overridden_by(environment).overridden_by(line));
 
         assert_eq!((config.preload.as_deref(), config.port), (Some("b"), 2));
+    }
+
+    #[test]
+    fn hosts_and_limits_come_from_the_environment_too() {
+        let raw = RawConfig::from_env(|name| match name {
+            env::ALLOWED_HOSTS => Some("scope.example, localhost:3000".into()),
+            env::SOCKET_MESSAGE => Some("3".into()),
+            env::SOCKET_SECONDS => Some(" 7200 ".into()),
+            _ => None,
+        });
+
+        let config = config(raw.unwrap());
+        assert_eq!(config.allowed_hosts, ["scope.example", "localhost:3000"]);
+        assert_eq!(
+            (config.socket_message, config.socket_seconds),
+            (3 << 20, 7200)
+        );
+    }
+
+    #[test]
+    fn a_limit_that_is_no_number_is_named() {
+        let refused =
+            RawConfig::from_env(|name| (name == env::SOCKET_SECONDS).then(|| "2h".into()));
+
+        let err = refused.unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "SCOPE_SOCKET_SECONDS must be a whole number, not `2h`"
+        );
     }
 
     #[test]

@@ -11,10 +11,17 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::api::ApiError;
 use crate::config::Config;
 use crate::secret::Secret;
+
+/// What our WebSockets call themselves; the answer to a client that names protocols.
+pub const SUBPROTOCOL: &str = "gst-scope";
+/// A protocol that is none: the token follows, as base64 for URLs without padding.
+const TOKEN_PREFIX: &str = "bearer.";
 
 /// The rules, made once for the bound address.
 #[derive(Debug)]
@@ -122,19 +129,33 @@ impl Guard {
         let Some(token) = &self.token else {
             return true;
         };
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.split_once(' '));
-        given.is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case("bearer") && token.matches(given.trim())
-        })
+        bearer(headers).is_some_and(|given| token.matches(&given))
+            || subprotocol_token(headers).is_some_and(|given| token.matches(&given))
     }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, given) = given.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| given.trim().to_owned())
+}
+
+/// A browser can give a WebSocket no header but this one, and an address with a token in it would end up in logs.
+fn subprotocol_token(headers: &HeaderMap) -> Option<String> {
+    let mut offered = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let encoded = offered.find_map(|name| name.trim().strip_prefix(TOKEN_PREFIX))?;
+    let given = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    String::from_utf8(given).ok()
 }
 
 /// Everything but the page and the health check.
 fn is_api(path: &str) -> bool {
-    path == "/api" || path.starts_with("/api/") || path == "/ws"
+    path == "/api" || path.starts_with("/api/") || matches!(path, "/ws" | "/webrtc")
 }
 
 /// Browsers say when a request was started by another site, even where they send no Origin (an `<img>`, say).
@@ -348,5 +369,29 @@ mod tests {
             );
         }
         assert!(!admits(&guard, &[("host", "localhost:8000")]));
+    }
+
+    #[test]
+    fn a_browsers_socket_may_carry_the_token_as_a_protocol() {
+        let raw = RawConfig {
+            token: Some(Secret::new("t0k")),
+            ..RawConfig::default()
+        };
+        let guard = guard("127.0.0.1:8000", raw);
+
+        for (offered, admitted) in [
+            ("gst-scope, bearer.dDBr", true),
+            ("bearer.dDBr", true),
+            ("gst-scope, bearer.dDBs", false),
+            ("gst-scope, bearer.dDB", false),
+            ("gst-scope, bearer.", false),
+            ("gst-scope", false),
+        ] {
+            let headers = [
+                ("host", "localhost:8000"),
+                ("sec-websocket-protocol", offered),
+            ];
+            assert_eq!(admits(&guard, &headers), admitted, "{offered}");
+        }
     }
 }

@@ -132,6 +132,7 @@ impl Bound {
             logs: parts.logs,
             guard: Arc::new(Guard::new(&config, address)),
             started: SystemTime::now(),
+            stopping: CancellationToken::new(),
             config: Arc::new(config),
         };
         state
@@ -152,7 +153,7 @@ impl Bound {
 }
 
 fn serve(state: AppState, listener: TcpListener, address: SocketAddr) -> Running {
-    let stopping = CancellationToken::new();
+    let stopping = state.stopping.clone();
     // An answer of a few bytes must not wait for more to send.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let serve = axum::serve(listener, api::router(state.clone()))

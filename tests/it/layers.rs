@@ -9,6 +9,7 @@ use scope_tests::house;
 /// Every arrow between our crates, and no other.
 const ARROWS: &[(&str, &str)] = &[
     ("gst-plugin-scopediffusion", "diffusion-engine"),
+    ("scope-controller", "fal-client"),
     ("scope-controller", "gst-plugin-scopediffusion"),
     ("scope-tests", "gst-plugin-scopediffusion"),
     ("scope-tests", "scope-controller"),
@@ -45,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "axum::",
         &[
             "controller/src/api",
+            "controller/src/app_socket",
             "controller/src/guard",
             "controller/src/page",
             "controller/src/server",

@@ -36,6 +36,24 @@ impl ApiError {
         }
     }
 
+    /// The reply's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What went wrong and what to do next, in one line for people.
+    pub fn sentence(&self) -> String {
+        let detail = match &self.detail {
+            Value::String(detail) => detail.clone(),
+            Value::Array(issues) => {
+                let lines: Vec<_> = issues.iter().map(complaint).collect();
+                lines.join(", ")
+            }
+            other => other.to_string(),
+        };
+        format!("{}; {}", detail.trim_end_matches('.'), self.hint)
+    }
+
     /// 400, the request makes no sense as it is.
     pub fn bad_request(
         code: &'static str,
@@ -65,6 +83,20 @@ impl ApiError {
             "see the log of gst-scope",
         )
     }
+}
+
+/// `prompts.0.text: Field required`
+fn complaint(issue: &Value) -> String {
+    let steps = issue["loc"].as_array().into_iter().flatten();
+    let path: Vec<_> = steps
+        .filter(|step| *step != "body")
+        .map(|step| {
+            step.as_str()
+                .map_or_else(|| step.to_string(), str::to_owned)
+        })
+        .collect();
+    let message = issue["msg"].as_str().unwrap_or_default();
+    format!("{}: {message}", path.join("."))
 }
 
 impl From<Vec<Issue>> for ApiError {

@@ -29,7 +29,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
+use tokio_util::sync::CancellationToken;
 
+use crate::app_socket;
 use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::guard::{self, Guard};
@@ -40,6 +42,7 @@ use crate::session::Sessions;
 
 pub use error::ApiError;
 pub(crate) use files::serve as serve_file;
+pub(crate) use webrtc::open_session;
 
 /// Largest JSON body, bytes: a hundred times the largest a browser has reason to send.
 const BODY_LIMIT: usize = 1 << 20;
@@ -61,12 +64,14 @@ pub struct AppState {
     pub guard: Arc<Guard>,
     /// When the server started: a page learns of a restart from it.
     pub started: SystemTime,
+    /// Ends every socket when the server stops.
+    pub stopping: CancellationToken,
 }
 
 /// All routes, behind the guard.
 pub fn router(state: AppState) -> Router {
-    let guard = Arc::clone(&state.guard);
-    Router::new()
+    let guarded = from_fn_with_state(Arc::clone(&state.guard), guard::check);
+    let rest = Router::new()
         .merge(health::routes())
         .merge(pipelines::routes())
         .merge(models::routes())
@@ -86,8 +91,10 @@ pub fn router(state: AppState) -> Router {
         )
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn_with_state(guard, guard::check))
-        .with_state(state)
+        .layer(guarded.clone())
+        .with_state(state.clone());
+    let sockets = app_socket::routes(state, rest.clone()).layer(guarded);
+    rest.merge(sockets)
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

@@ -13,7 +13,7 @@ use super::offer;
 use super::shape::{Field, Shape, demand, optional, required};
 use crate::config::IceServer;
 use crate::secret::Secret;
-use crate::session::Candidate;
+use crate::session::{Answer, Candidate};
 
 /// The body of a trickle.
 const CANDIDATES: &[Field] = &[required(
@@ -50,11 +50,23 @@ async fn open(
     State(state): State<AppState>,
     JsonObject(body): JsonObject,
 ) -> Result<Json<Value>, ApiError> {
-    let offer = offer::read(body, &state.library.loader, &state.cloud)?;
-    let answer = state.sessions.open(offer).await?;
+    let answer = open_session(&state, body).await?;
     Ok(Json(
         json!({ "sdp": answer.sdp, "type": "answer", "sessionId": answer.session_id }),
     ))
+}
+
+/// Opens the session that an offer's body asks for.
+///
+/// # Errors
+///
+/// The body has not the shape of one, what it names is not loaded, or the session refuses.
+pub(crate) async fn open_session(
+    state: &AppState,
+    body: Map<String, Value>,
+) -> Result<Answer, ApiError> {
+    let offer = offer::read(body, &state.library.loader, &state.cloud)?;
+    Ok(state.sessions.open(offer).await?)
 }
 
 async fn add_candidates(

@@ -74,7 +74,7 @@ fn configure(args: Args) -> Result<Config, crate::config::ConfigError> {
         ..RawConfig::default()
     };
     let raw = file
-        .overridden_by(RawConfig::from_env(variable))
+        .overridden_by(RawConfig::from_env(variable)?)
         .overridden_by(line);
     Config::new(
         raw,

@@ -9,6 +9,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+
 use super::keeper::{Keeper, Keepers, Stage};
 use super::models::{Catalogue, PASSTHROUGH};
 use super::wish::{self, Wish};
@@ -78,6 +80,8 @@ struct Shared {
     catalogue: Catalogue,
     keepers: Arc<dyn Keepers>,
     state: Mutex<State>,
+    /// A load has ended.
+    ended: Notify,
 }
 
 #[derive(Debug)]
@@ -101,6 +105,7 @@ impl Loader {
             catalogue,
             keepers,
             state: Mutex::new(state),
+            ended: Notify::new(),
         }))
     }
 
@@ -132,6 +137,18 @@ impl Loader {
         }
     }
 
+    /// Waits until no load is going on, and says where things stand then.
+    pub async fn settled(&self) -> Status {
+        loop {
+            let ended = self.0.ended.notified();
+            let status = self.status();
+            if !matches!(status.phase, Phase::Loading(_)) {
+                return status;
+            }
+            ended.await;
+        }
+    }
+
     /// What is loaded now, in the order of the load.
     pub fn loaded(&self) -> Vec<Loaded> {
         self.0.state.lock().unwrap().loaded.clone()
@@ -146,6 +163,7 @@ impl Loader {
             std::mem::take(&mut state.loaded)
         };
         drop(stale);
+        self.0.ended.notify_waiters();
     }
 }
 
@@ -187,6 +205,7 @@ impl Shared {
             state.phase = phase;
         }
         state.working = !done;
+        self.ended.notify_waiters();
         (stale, done)
     }
 

@@ -23,6 +23,7 @@ use scope_controller::session::{
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Sessions that remember what they were told.
@@ -32,6 +33,7 @@ pub(crate) struct FakeSessions {
     pub(crate) candidates: Mutex<Vec<Candidate>>,
     pub(crate) patches: Mutex<Vec<Parameters>>,
     pub(crate) refusal: Mutex<Option<SessionError>>,
+    pub(crate) closed: Mutex<Vec<String>>,
 }
 
 impl FakeSessions {
@@ -45,10 +47,11 @@ impl Sessions for FakeSessions {
     fn furnish(&self, _: Arc<dyn Models>, _: Cloud) {}
 
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
-        self.offers.lock().unwrap().push(offer);
+        let mut offers = self.offers.lock().unwrap();
+        offers.push(offer);
         self.reply(Answer {
             sdp: "v=0 answer".into(),
-            session_id: "s1".into(),
+            session_id: format!("s{}", offers.len()),
         })
     }
 
@@ -57,14 +60,15 @@ impl Sessions for FakeSessions {
         id: &str,
         mut list: Vec<Candidate>,
     ) -> BoxFuture<'_, Result<(), SessionError>> {
-        if id != "s1" && !list.is_empty() {
+        if !id.starts_with('s') && !list.is_empty() {
             *self.refusal.lock().unwrap() = Some(SessionError::NotFound(id.into()));
         }
         self.candidates.lock().unwrap().append(&mut list);
         self.reply(())
     }
 
-    fn close(&self, _: &str) -> BoxFuture<'_, ()> {
+    fn close(&self, id: &str) -> BoxFuture<'_, ()> {
+        self.closed.lock().unwrap().push(id.into());
         async {}.boxed()
     }
 
@@ -83,7 +87,12 @@ impl Sessions for FakeSessions {
     }
 
     fn metrics(&self) -> Map<String, Value> {
-        Map::from_iter([("s1".into(), json!({ "frames_in": 3 }))])
+        let count = self.offers.lock().unwrap().len().max(1);
+        let closed = self.closed.lock().unwrap();
+        let ids = (1..=count).map(|at| format!("s{at}"));
+        ids.filter(|id| !closed.contains(id))
+            .map(|id| (id, json!({ "frames_in": 3 })))
+            .collect()
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
@@ -239,6 +248,7 @@ impl Scope {
             logs: Arc::clone(&logs),
             guard: Arc::new(Guard::new(&config, bound)),
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+            stopping: CancellationToken::new(),
             config: Arc::new(config),
         };
         Self {
