@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
 
+mod app_socket;
 mod browser;
 mod controller;
 mod fal_app;

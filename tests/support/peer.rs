@@ -36,6 +36,16 @@ impl Peer {
         Self::start("client.py", &format!("http://{}", controller.address))
     }
 
+    /// An aiortc client of this controller's WebSocket at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Python, aiortc or aiohttp is missing.
+    pub fn socket_client(controller: &Controller, path: &str) -> Result<Self> {
+        let url = format!("ws://{}{path}", controller.address);
+        Self::start("socket_client.py", &url)
+    }
+
     /// A headless Chromium with its fake camera.
     ///
     /// # Errors

@@ -84,10 +84,14 @@ class Client:
         await self.peer.setLocalDescription(await self.peer.createOffer())
         self.began = time.monotonic()
         body = {"sdp": self.peer.localDescription.sdp, "type": "offer", "initialParameters": initial | (parameters or {})}
-        status, reply = await asyncio.to_thread(post, f"{self.base}/api/v1/webrtc/offer", body)
+        status, reply = await self.exchange(body)
         if status == 200:
             await self.peer.setRemoteDescription(RTCSessionDescription(reply["sdp"], reply["type"]))
         return {"status": status, "reply": reply}
+
+    async def exchange(self, body):
+        """Carries an offer to the server: status and reply, as REST has them."""
+        return await asyncio.to_thread(post, f"{self.base}/api/v1/webrtc/offer", body)
 
     async def frames(self, count=1, timeout=20):
         """Waits for so many more frames, then tells what the last one looks like."""
@@ -148,10 +152,17 @@ async def until(condition, timeout, sentence):
         await asyncio.sleep(0.01)
 
 
-async def main():
-    client = Client(sys.argv[1])
-    await driven.serve({name: getattr(client, name) for name in ("offer", "frames", "send", "message", "state", "close")})
+COMMANDS = ("offer", "frames", "send", "message", "state", "close")
+
+
+async def serve(client, commands=COMMANDS):
+    await driven.serve({name: getattr(client, name) for name in commands})
     await client.peer.close()
 
 
-asyncio.run(main())
+async def main():
+    await serve(Client(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,92 @@
+//! The controller as a fal app: aiortc comes in by WebSocket, and the picture really comes back redrawn.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use scope_tests::peer::colour;
+use scope_tests::{Controller, Peer};
+use serde_json::{Value, json};
+
+/// Looks at pictures until one satisfies.
+fn wait_for(client: &mut Peer, what: &str, satisfied: impl Fn([f64; 3]) -> bool) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let seen = client.frames(3)?;
+        if satisfied(colour(&seen, "mean")?) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "{what} did not appear: {seen}");
+    }
+}
+
+/// The client paints red and green; a blueprint is blue all over.
+fn blue([red, _, blue]: [f64; 3]) -> bool {
+    blue > red + 25.0
+}
+
+fn warm([red, _, blue]: [f64; 3]) -> bool {
+    red > blue + 15.0
+}
+
+#[test]
+fn webrtc_redraws_with_nothing_loaded_and_follows_the_prompt() -> Result<()> {
+    let controller = Controller::start()?;
+    let mut client = Peer::socket_client(&controller, "/webrtc")?;
+
+    assert_eq!(client.ask("connect", json!({}))?, json!({"type": "ready"}));
+    let answer = client.ask("offer", json!({"mode": "legacy", "prompts": ["blueprint"]}))?;
+
+    assert_eq!(answer["status"], 200, "{answer}");
+    wait_for(&mut client, "a blue picture", blue)?;
+    let prompts = json!({"prompts": [{"text": "sunset", "weight": 1.0}]});
+    client.ask("send", json!({"data": prompts}))?;
+    wait_for(&mut client, "a warm picture", warm)?;
+
+    assert_eq!(controller.sessions()?.len(), 1);
+    client.ask("hang_up", json!({}))?;
+    controller.wait_for_sessions(0, Duration::from_secs(5))
+}
+
+#[test]
+fn ws_carries_the_load_the_offer_and_the_figures_on_one_socket() -> Result<()> {
+    let controller = Controller::start()?;
+    let mut client = Peer::socket_client(&controller, "/ws")?;
+    let call = |client: &mut Peer, method: &str, path: &str, body: Value| {
+        let message = json!({"type": "api", "request_id": path, "method": method, "path": path, "body": body});
+        client.ask("ask", json!({"message": message}))
+    };
+
+    let ready = client.ask("connect", json!({}))?;
+    assert!(ready["connection_id"].is_string(), "{ready}");
+    let load = json!({"pipeline_ids": ["passthrough"]});
+    let reply = call(&mut client, "POST", "/api/v1/pipeline/load", load)?;
+    assert_eq!(reply["status"], 200, "{reply}");
+    client.offer(json!({"mode": "legacy"}))?;
+    client.frames(30)?;
+    let metrics = call(&mut client, "GET", "/api/v1/session/metrics", Value::Null)?;
+    let sessions = metrics["data"]["sessions"].as_object();
+    assert_eq!(
+        sessions.map(|sessions| sessions.len()),
+        Some(1),
+        "{metrics}"
+    );
+
+    client.ask("hang_up", json!({}))?;
+    controller.wait_for_sessions(0, Duration::from_secs(5))
+}
+
+#[test]
+fn a_client_that_dies_leaves_no_session_behind() -> Result<()> {
+    let controller = Controller::start()?;
+    let mut client = Peer::socket_client(&controller, "/webrtc")?;
+    client.ask("connect", json!({}))?;
+    client.ask(
+        "offer",
+        json!({"mode": "legacy", "pipeline": "passthrough"}),
+    )?;
+    client.frames(5)?;
+
+    client.kill()?;
+
+    controller.wait_for_sessions(0, Duration::from_secs(5))
+}
