@@ -22,6 +22,13 @@ export class ServerError extends Error {
   }
 }
 
+/** How a request travels; any function with the shape of `fetch`. */
+let carry = (path, options) => fetch(path, options);
+
+export function carryBy(fetchLike) {
+  carry = fetchLike;
+}
+
 /** Moves `#token=…` from the address into this tab's memory. Call once, before the first request. */
 export function takeTokenFromAddress() {
   const fragment = new URLSearchParams(location.hash.slice(1));
@@ -80,7 +87,7 @@ async function request(method, path, body, signal, options = {}) {
   const timeout = AbortSignal.timeout(REPLY_WITHIN_MS);
   let response;
   try {
-    response = await fetch(path, {
+    response = await carry(path, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),

@@ -13,6 +13,7 @@ import { Parameters } from "./parameters.js";
 import { Prompts } from "./prompts.js";
 import { preferredSize } from "./schema.js";
 import { Session } from "./session.js";
+import { socketFetch } from "./socket.js";
 import { Source } from "./source.js";
 import { SourcePicker } from "./source-picker.js";
 import { Viewer } from "./viewer.js";
@@ -391,4 +392,5 @@ bindKeys({
 });
 
 api.takeTokenFromAddress();
+if (new URLSearchParams(location.search).get("transport") === "socket") api.carryBy(socketFetch());
 begin();

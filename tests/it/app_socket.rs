@@ -90,3 +90,53 @@ fn a_client_that_dies_leaves_no_session_behind() -> Result<()> {
 
     controller.wait_for_sessions(0, Duration::from_secs(5))
 }
+
+#[test]
+fn the_page_lives_on_one_socket() -> Result<()> {
+    let controller = Controller::start()?;
+    let mut browser = Peer::browser()?;
+    let url = format!(
+        "http://{}/?transport=socket&autostart=1&source=camera&model=scope-tiny&prompt=blueprint&size=256",
+        controller.address
+    );
+
+    browser.ask("open", json!({"url": url}))?;
+    browser.ask("reaches", json!({"state": "live", "timeout": 60}))?;
+
+    let end = Instant::now() + Duration::from_secs(20);
+    while !blue(colour(&browser.ask("look", json!({}))?, "mean")?) {
+        ensure!(Instant::now() < end, "no blue picture");
+    }
+    let traffic = browser.ask("traffic", json!({}))?;
+    assert_eq!(traffic["sockets"], json!(["/ws"]));
+    let calls = traffic["calls"].as_array().into_iter().flatten();
+    let api: Vec<_> = calls
+        .filter(|call| call.to_string().contains("/api/"))
+        .collect();
+    assert!(api.is_empty(), "beside the socket: {api:?}");
+    assert_eq!(browser.ask("complaints", json!({}))?["errors"], json!([]));
+
+    browser.ask("close", json!({}))?;
+    controller.wait_for_sessions(0, Duration::from_secs(5))
+}
+
+#[test]
+fn the_page_on_a_socket_asks_for_the_token_and_explains_refusals() -> Result<()> {
+    let controller = Controller::start_with(&[("SCOPE_TOKEN", "a canary token")])?;
+    let mut browser = Peer::browser()?;
+    let page = |rest: &str| format!("http://{}/?transport=socket{rest}", controller.address);
+
+    browser.ask("open", json!({"url": page("")}))?;
+    let refused = browser.ask("reaches", json!({"state": "live", "timeout": 20}));
+    let sentence = refused.unwrap_err().to_string();
+    assert!(sentence.contains("access token"), "{sentence}");
+
+    let url = page("&autostart=1&source=test&model=passthrough&size=256#token=a%20canary%20token");
+    browser.ask("open", json!({"url": url, "tab": "two"}))?;
+    browser.ask(
+        "reaches",
+        json!({"state": "live", "tab": "two", "timeout": 60}),
+    )?;
+    assert!(!controller.said().contains("canary"));
+    Ok(())
+}

@@ -33,8 +33,19 @@ impl Controller {
     ///
     /// It is not built, or does not come up; what it said is in the error.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with these variables in its environment.
+    ///
+    /// # Errors
+    ///
+    /// It is not built, or does not come up; what it said is in the error.
+    pub fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
         let home = tempfile::tempdir()?;
-        let mut child = command(home.path(), &["--port", "0"])?.spawn()?;
+        let mut child = command(home.path(), &["--port", "0"])?
+            .envs(environment.iter().copied())
+            .spawn()?;
         let said = Arc::new(Mutex::new(String::new()));
         let (tell, told) = mpsc::channel();
         listen(child.stdout.take(), &said, Some(tell));
@@ -211,6 +222,9 @@ fn command(home: &Path, arguments: &[&str]) -> Result<Command> {
     command.env("XDG_CACHE_HOME", shared("XDG_CACHE_HOME", ".cache"));
     for foreign in [
         "SCOPE_TOKEN",
+        "SCOPE_ALLOWED_HOSTS",
+        "SCOPE_SOCKET_MESSAGE_MIB",
+        "SCOPE_SOCKET_SECONDS",
         "PIPELINE",
         "DAYDREAM_SCOPE_MODELS_DIR",
         "DAYDREAM_SCOPE_ASSETS_DIR",

@@ -6,6 +6,7 @@ Chromium's fake camera stands in for a real one: a green picture with a counter 
 import asyncio
 import sys
 import tempfile
+import urllib.parse
 
 from playwright.async_api import async_playwright
 
@@ -51,13 +52,16 @@ STATE = "(wanted) => wanted.includes(document.body.dataset.state)"
 
 class Browser:
     def __init__(self, context):
-        self.context, self.pages, self.problems = context, {}, []
+        self.context, self.pages, self.problems, self.traffic_of = context, {}, [], {}
 
     async def open(self, url, tab="one"):
         """A new tab of the page; addresses carry the presets."""
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self.problems.append(f"{tab}: {error}"))
         self.pages[tab] = page
+        calls, sockets = self.traffic_of[tab] = [], []
+        page.on("request", lambda request: calls.append(f"{request.method} {urllib.parse.urlsplit(request.url).path}"))
+        page.on("websocket", lambda socket: sockets.append(urllib.parse.urlsplit(socket.url).path))
         await page.goto(url)
 
     async def reaches(self, state, tab="one", timeout=30):
@@ -88,6 +92,11 @@ class Browser:
     async def close(self, tab="one"):
         await self.pages.pop(tab).close()
 
+    async def traffic(self, tab="one"):
+        """What went over the network: requests as method and path, and paths of sockets."""
+        calls, sockets = self.traffic_of[tab]
+        return {"calls": calls, "sockets": sockets}
+
     async def complaints(self):
         """Errors thrown in the pages so far."""
         return {"errors": self.problems}
@@ -101,7 +110,7 @@ async def main():
                 headless=True, args=ARGUMENTS, viewport={"width": 1280, "height": 800},
             )
             browser = Browser(context)
-            names = ("open", "reaches", "look", "rate", "prompt", "click", "text", "close", "complaints")
+            names = ("open", "reaches", "look", "rate", "prompt", "click", "text", "close", "complaints", "traffic")
             await driven.serve({name: getattr(browser, name) for name in names})
             await context.close()
 
