@@ -3,6 +3,8 @@
 //! Clients draw their controls from it: a field with a `ui` object becomes a control, the others do not. Flags say
 //! what is true of this program, so no client offers what would be ignored. `prompt_suggestions` is our extension.
 
+mod fields;
+
 use std::fs;
 use std::path::Path;
 
@@ -144,7 +146,7 @@ fn config_schema(model: &Model) -> Value {
     if !is_passthrough(model) {
         properties.insert("width".into(), size("Width", 0));
         properties.insert("height".into(), size("Height", 1));
-        properties.extend(generation_fields(&model.home));
+        properties.extend(fields::generation(&model.home));
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -153,41 +155,6 @@ fn config_schema(model: &Model) -> Value {
         "additionalProperties": false,
         "properties": properties,
     })
-}
-
-fn generation_fields(home: &Home) -> Map<String, Value> {
-    let noise_scale = match home {
-        Home::BuiltIn => json!(0.4),
-        Home::Nothing | Home::Folder(_) => json!(0.7),
-    };
-    let fields = json!({
-        "noise_scale": {
-            "anyOf": [{ "type": "number", "minimum": 0.0, "maximum": 1.0 }, { "type": "null" }],
-            "default": noise_scale, "title": "Noise scale",
-            "description": "How far the picture may leave the input: 0 keeps it, 1 ignores it",
-            "ui": { "component": "noise", "order": 10, "modes": ["video"], "modulatable": true, "modulatable_min": 0.0, "modulatable_max": 1.0 },
-        },
-        "denoising_steps": {
-            "anyOf": [{ "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 1000 }, "maxItems": 4 }, { "type": "null" }],
-            "default": null, "title": "Denoising steps",
-            "description": "Noise levels to work down from, falling, 1 to 1000; empty takes the model's own",
-            "ui": { "component": "denoising_steps", "order": 11 },
-        },
-        "motion": {
-            "type": "number", "default": 0.02, "minimum": 0.0, "maximum": 1.0, "title": "Motion",
-            "description": "How fast pictures made from nothing wander: 0 stands still, 1 is a new picture each frame",
-            "ui": { "order": 13, "modes": ["text"], "modulatable": true, "modulatable_min": 0.0, "modulatable_max": 1.0 },
-        },
-        "base_seed": {
-            "type": "integer", "default": 42, "minimum": 0, "title": "Seed",
-            "description": "The same seed draws the same picture",
-            "ui": { "order": 12 },
-        },
-    });
-    match fields {
-        Value::Object(fields) => fields,
-        _ => unreachable!("written as an object above"),
-    }
 }
 
 #[cfg(test)]

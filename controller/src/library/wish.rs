@@ -94,7 +94,7 @@ fn side(params: &mut Map<String, Value>, key: &str) -> Result<Option<u32>, Strin
 
 /// What of `load_params` also is a live parameter, under the name it has there.
 fn live_parameters(params: Map<String, Value>) -> Parameters {
-    const LIVE: [(&str, &str); 8] = [
+    const LIVE: [(&str, &str); 21] = [
         ("base_seed", "seed"),
         ("seed", "seed"),
         ("denoising_steps", "denoising_step_list"),
@@ -103,6 +103,25 @@ fn live_parameters(params: Map<String, Value>) -> Parameters {
         ("noise_controller", "noise_controller"),
         ("prompts", "prompts"),
         ("prompt_interpolation_method", "prompt_interpolation_method"),
+        ("negative_prompt", "negative_prompt"),
+        ("guidance_scale", "guidance_scale"),
+        ("cfg_type", "cfg_type"),
+        ("delta", "delta"),
+        ("do_add_noise", "do_add_noise"),
+        ("seeds", "seeds"),
+        ("t_index_list", "t_index_list"),
+        ("num_inference_steps", "num_inference_steps"),
+        ("latent_feedback", "latent_feedback"),
+        ("motion", "motion"),
+        ("similar_image_filter", "similar_image_filter"),
+        (
+            "similar_image_filter_threshold",
+            "similar_image_filter_threshold",
+        ),
+        (
+            "similar_image_filter_max_skip_frame",
+            "similar_image_filter_max_skip_frame",
+        ),
     ];
     let renamed = params.into_iter().filter_map(|(key, value)| {
         let (_, live) = LIVE.iter().find(|(load, _)| *load == key)?;

@@ -5,8 +5,17 @@
 
 use gst::glib;
 
+mod caps;
+mod errors;
+mod frame;
+mod messages;
 mod models;
+mod prompts;
+mod properties;
 mod scopediffusion;
+mod settings;
+mod stats;
+mod stream;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     scopediffusion::register(plugin)

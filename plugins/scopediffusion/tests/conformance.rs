@@ -106,6 +106,34 @@ fn every_format_and_a_change_of_size_in_mid_stream_work() {
     }
 }
 
+/// Everything that reads back must be what was written: a property saved and restored changes nothing.
+#[test]
+fn live_properties_read_back_what_was_written() {
+    init();
+    let element = gst::ElementFactory::make(ELEMENT).build().unwrap();
+    for (name, text) in [
+        ("denoising-steps", "<700,400>"),
+        ("guidance-scale", "1.5"),
+        ("cfg-type", "initialize"),
+        ("delta", "0.5"),
+        ("latent-feedback", "0.25"),
+        ("noise-controller", "true"),
+        ("similar-image-filter", "true"),
+        ("similar-image-filter-threshold", "0.5"),
+        ("similar-image-filter-max-skip-frame", "3"),
+    ] {
+        element.set_property_from_str(name, text);
+        let value = element.property_value(name).serialize().unwrap();
+        let digits = |text: &str| text.replace("(int)", "").replace(' ', "");
+        assert_eq!(digits(&value), digits(text), "{name}");
+    }
+
+    let said = element.property::<String>("parameters");
+    let other = gst::ElementFactory::make(ELEMENT).build().unwrap();
+    other.set_property("parameters", &said);
+    assert_eq!(other.property::<String>("parameters"), said);
+}
+
 /// The same grey picture in every byte order must come out as the same picture: red and blue are not mixed up.
 #[test]
 fn the_byte_order_does_not_change_the_picture() {
@@ -263,7 +291,7 @@ fn every_live_property_can_be_set_while_frames_flow() {
     let bus = pipeline.bus().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
 
-    for round in 0.. {
+    for round in 0usize.. {
         for spec in element.list_properties().iter() {
             let live = gst::glib::ParamFlags::WRITABLE | gst::PARAM_FLAG_MUTABLE_PLAYING;
             if !spec.flags().contains(live) {
@@ -283,7 +311,16 @@ fn every_live_property_can_be_set_while_frames_flow() {
                 "input-mode" => {
                     element.set_property_from_str(name, if even { "text" } else { "video" })
                 }
-                "paused" => element.set_property(name, even),
+                "paused" | "noise-controller" | "similar-image-filter" => {
+                    element.set_property(name, even)
+                }
+                "guidance-scale" => element.set_property(name, if even { 1.3f32 } else { 1.0 }),
+                "cfg-type" => element
+                    .set_property_from_str(name, ["none", "full", "self", "initialize"][round % 4]),
+                "delta" | "latent-feedback" | "similar-image-filter-threshold" => {
+                    element.set_property(name, if even { 0.5f32 } else { 0.9 })
+                }
+                "similar-image-filter-max-skip-frame" => element.set_property(name, 3u32),
                 "parameters" => {
                     element.set_property(name, r#"{"prompt_interpolation_method":"slerp"}"#)
                 }

@@ -95,6 +95,84 @@ fn the_stream_batch_delays_keeps_timestamps_and_drains_at_the_end() {
 }
 
 #[test]
+fn frames_that_go_together_keep_their_timestamps() {
+    let mut harness = strict();
+    let element = harness.element().unwrap();
+    element.set_property_from_str("batching", "stream");
+    element.set_property_from_str("denoising-steps", "<700,400>");
+    element.set_property("frame-buffer", 2u32);
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+
+    for n in 0..7 {
+        harness.push(frame(&caps, n)).unwrap();
+    }
+    assert_eq!(
+        harness.buffers_in_queue(),
+        4,
+        "three frames wait for an eighth"
+    );
+    assert!(harness.push_event(gst::event::Eos::new()));
+
+    for n in 0..7 {
+        assert_eq!(harness.pull().unwrap().pts(), frame(&caps, n).pts());
+    }
+    assert_eq!(harness.try_pull(), None);
+}
+
+#[test]
+fn a_still_scene_keeps_its_rhythm_when_frames_are_left_out() {
+    let mut harness = strict();
+    let element = harness.element().unwrap();
+    element.set_property_from_str("batching", "stream");
+    element.set_property_from_str("denoising-steps", "<700,400>");
+    element.set_property("similar-image-filter", true);
+    let caps = caps("RGB", 64, 48);
+    harness.set_src_caps(caps.clone());
+
+    for n in 0..12 {
+        harness.push(frame(&caps, n)).unwrap();
+    }
+    assert!(harness.push_event(gst::event::Eos::new()));
+
+    for n in 0..12 {
+        assert_eq!(harness.pull().unwrap().pts(), frame(&caps, n).pts());
+    }
+}
+
+#[test]
+fn a_prompt_said_while_live_frames_flow_is_seen_without_holding_one_up() {
+    init();
+    let text = format!(
+        "videotestsrc is-live=true pattern=smpte ! video/x-raw,format=RGB,width=64,height=64,framerate=30/1 \
+         ! {ELEMENT} name=processor noise-scale=0.6 ! appsink name=out sync=false"
+    );
+    let pipeline = gst::parse::launch(&text)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let (element, sink) = (
+        pipeline.by_name("processor").unwrap(),
+        pipeline.by_name("out").unwrap(),
+    );
+    let sink = sink.downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let blueness = || {
+        let [red, _, blue] = ground::mean_rgb(&sink.pull_sample().unwrap());
+        blue / red.max(1.0)
+    };
+    let before = blueness();
+
+    let patch = r#"{"prompts": [{"text": "blueprint"}]}"#;
+    let refused = element.emit_by_name::<Option<String>>("apply-parameters", &[&patch]);
+    assert_eq!(refused, None);
+
+    let seen = (0..300).any(|_| blueness() > before * 1.5);
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert!(seen, "{before} at first");
+}
+
+#[test]
 fn timestamps_stay_with_their_pictures_when_the_number_of_steps_changes() {
     let mut harness = strict();
     let element = harness.element().unwrap();
@@ -108,10 +186,14 @@ fn timestamps_stay_with_their_pictures_when_the_number_of_steps_changes() {
     let early: Vec<_> = (0..2).map(|_| harness.pull().unwrap().pts()).collect();
     assert_eq!(early, [frame(&caps, 0).pts(), frame(&caps, 1).pts()]);
 
-    // The two frames in flight no longer fit and are dropped.
+    // The two frames in flight no longer fit: they show the last picture again, at their own times.
     element.set_property_from_str("denoising-steps", "<400>");
+    harness.push(frame(&caps, 4)).unwrap();
+    for n in 2..5 {
+        assert_eq!(harness.pull().unwrap().pts(), frame(&caps, n).pts());
+    }
 
-    for n in 4..7 {
+    for n in 5..7 {
         assert_eq!(
             harness.push_and_pull(frame(&caps, n)).unwrap().pts(),
             frame(&caps, n).pts()

@@ -3,40 +3,26 @@
 //! The engine owns what belongs to one stream of frames: the rows in flight, the noise, the
 //! embedding being shown, the last picture. The model it uses may be shared.
 
+mod conditions;
+mod pace;
+mod waiting;
+
 use std::sync::Arc;
 
+use self::conditions::Conditions;
+use self::pace::MOST_TOGETHER;
+pub use self::pace::{Batching, Outcome, Pace, Prompts};
+use self::waiting::{Entry, Next, Waiting};
 use crate::backend::Tensor;
 use crate::error::EngineError;
 use crate::frame::{self, FrameView, FrameViewMut};
-use crate::model::{Model, Rows};
+use crate::guidance::Guidance;
+use crate::model::Model;
+use crate::motion::Motion;
 use crate::noise::Walk;
 use crate::parameters::{InputMode, Parameters, Patch};
-use crate::prompt::Fade;
-use crate::stream::Stream;
-use crate::tokenizer;
-
-/// How the denoising steps of a frame are put into calls of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Batching {
-    /// Stream batch on a GPU, sequential on the CPU.
-    #[default]
-    Auto,
-    /// All steps in one call, for several frames at once: highest throughput, S−1 frames delay.
-    /// Sequential all the same if the model cannot take rows at different timesteps.
-    Stream,
-    /// One call for each step: no delay.
-    Sequential,
-}
-
-/// What became of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// There is a picture to write: that of the frame [`Engine::delay`] frames ago, or while
-    /// paused the one that is held.
-    Picture,
-    /// No picture yet: the frame is in flight. From [`Engine::drain`]: nothing is left in flight.
-    Filling,
-}
+use crate::similarity::{self, Similarity};
+use crate::stream::{Shape, Stream};
 
 /// Turns frames into pictures. One engine serves one stream of frames.
 #[derive(Debug)]
@@ -45,22 +31,28 @@ pub struct Engine {
     size: (u32, u32),
     /// Height and width of a latent.
     latent: (usize, usize),
-    batching: Batching,
+    pace: Pace,
     parameters: Parameters,
     /// What `stream` was made for.
     mode: InputMode,
+    /// Timesteps of `mode` as the parameters say.
+    steps: Vec<u16>,
     stream: Stream,
     walk: Walk,
-    /// The embedding shown now, `[77, D]`, and the way to the next one.
-    condition: Vec<f32>,
-    fade: Option<Fade>,
-    /// `condition` once for each row, `[S, 77, D]`.
-    context: Vec<f32>,
+    conditions: Conditions,
+    waiting: Waiting,
+    similarity: Similarity,
+    motion: Motion,
+    glimpse: Vec<f32>,
     image: Vec<f32>,
     encoded: Tensor,
-    outgoing: Vec<f32>,
+    /// The clean latent that left last, for feedback; empty before the first.
+    before: Vec<f32>,
     picture: Tensor,
+    /// Where the next picture is decoded to: only a sound one takes the place of the last.
+    canvas: Tensor,
     has_picture: bool,
+    faults: u64,
 }
 
 impl Engine {
@@ -76,79 +68,97 @@ impl Engine {
     pub fn new(
         model: Arc<Model>,
         size: (u32, u32),
-        batching: Batching,
+        pace: Pace,
         parameters: Parameters,
     ) -> Result<Self, EngineError> {
         let facts = model.facts();
         facts.check_size(size)?;
         parameters.check()?;
+        let pace = Pace {
+            frame_buffer: pace.frame_buffer.clamp(1, MOST_TOGETHER),
+            ..pace
+        };
         let side = |pixels: u32| (pixels / facts.scale_factor) as usize;
         let latent = (side(size.1), side(size.0));
         let values = facts.latent_channels * latent.0 * latent.1;
-        let condition = model.condition(&parameters)?;
         let mode = parameters.input_mode;
-        let batched = batched(&model, batching);
         let steps = timesteps(&model, &parameters, mode);
-        let mut engine = Self {
+        let stream = new_stream(&model, &parameters, pace, &steps, values);
+        let conditions = Conditions::new(&model, &parameters, size, stream.most_rows())?;
+        Ok(Self {
             size,
             latent,
-            batching,
+            pace,
             mode,
-            stream: Stream::new(model.schedule(), &steps, batched, values, parameters.seed),
-            walk: Walk::new(parameters.seed, values),
-            condition,
-            fade: None,
-            context: Vec::new(),
+            steps,
+            stream,
+            walk: new_walk(&parameters, values),
+            conditions,
+            waiting: Waiting::default(),
+            similarity: Similarity::default(),
+            motion: Motion::default(),
+            glimpse: Vec::new(),
             image: vec![0.0; 3 * size.0 as usize * size.1 as usize],
             encoded: Tensor::default(),
-            outgoing: vec![0.0; values],
+            before: Vec::with_capacity(values),
             picture: Tensor::default(),
+            canvas: Tensor::default(),
             has_picture: false,
+            faults: 0,
             model,
             parameters,
-        };
-        engine.stream.add_noise = engine.parameters.add_noise;
-        engine.spread_condition();
-        Ok(engine)
+        })
     }
 
     /// Changes parameters from the next frame on, whole or not at all.
     ///
-    /// New prompts are encoded here unless [`Model::prepare`] has done so. A change of the number
-    /// of steps drops the frames in flight, any other keeps them.
+    /// A change of the number of steps lets the frames in flight show the last picture again, any
+    /// other keeps them.
     ///
     /// # Errors
     ///
     /// [`EngineError::BadParameter`] or, if a prompt cannot be encoded,
     /// [`EngineError::InferenceFailed`]; nothing has changed then.
-    pub fn apply(&mut self, patch: &Patch) -> Result<(), EngineError> {
+    pub fn apply(&mut self, patch: &Patch, prompts: Prompts) -> Result<(), EngineError> {
         let mut next = self.parameters.clone();
         next.apply(patch)?;
+        let negative = |parameters: &Parameters| {
+            let wanted = self.model.wants_negative(parameters);
+            wanted.then(|| parameters.negative_prompt.clone())
+        };
         let restated = next.prompts == self.parameters.prompts
-            && next.prompt_interpolation == self.parameters.prompt_interpolation;
+            && next.prompt_interpolation == self.parameters.prompt_interpolation
+            && negative(&next) == negative(&self.parameters);
         if !restated {
-            let target = self.model.condition(&next)?;
-            self.fade = patch.transition.as_ref().and_then(|transition| {
-                let step = u32::from(next.transition_frames_per_step);
-                let frames = u32::from(transition.num_steps) * step;
-                let (method, width) = (transition.interpolation, self.model.width());
-                Fade::new(&self.condition, &target, method, width, frames)
-            });
-            if self.fade.is_none() {
-                self.condition = target;
-                self.spread_condition();
+            let transition = patch.transition.as_ref();
+            if prompts == Prompts::Wait || self.model.is_prepared(&next) {
+                self.conditions.turn_to(&self.model, &next, transition)?;
+            } else {
+                self.conditions.turn_later(transition.cloned());
             }
         }
         let before = std::mem::replace(&mut self.parameters, next);
-        if self.parameters.seed != before.seed {
-            self.stream.set_seed(self.parameters.seed);
-            self.walk = Walk::new(self.parameters.seed, self.outgoing.len());
+        if self.parameters.all_seeds() != before.all_seeds()
+            || self.parameters.seed_interpolation != before.seed_interpolation
+        {
+            let seeds = self.parameters.all_seeds();
+            let method = self.parameters.seed_interpolation;
+            self.stream.set_seeds(&seeds, method);
+            self.walk = new_walk(&self.parameters, self.values());
         }
-        self.stream.add_noise = self.parameters.add_noise;
+        if self.parameters.guidance_scale != before.guidance_scale {
+            self.conditions
+                .embed_guidance(&self.model, &self.parameters);
+        }
+        self.steps = timesteps(&self.model, &self.parameters, self.parameters.input_mode);
         self.schedule_for(self.parameters.input_mode);
         if patch.reset {
-            self.stream.clear();
+            self.give_up_what_is_in_flight();
+            self.before.clear();
+            self.motion.forget();
         }
+        // Whatever was said shall be seen, however still the scene.
+        self.similarity.forget();
         Ok(())
     }
 
@@ -170,24 +180,29 @@ impl Engine {
         self.size
     }
 
-    /// Frames between an input and its picture: steps − 1 in the stream batch, else 0. Changes
-    /// only in [`Engine::apply`].
+    /// Frames between an input and its picture, at most: with S steps and FB frames together
+    /// `S·FB − 1` in the stream batch, else `FB − 1`. Changes only in [`Engine::apply`].
     #[must_use]
     pub fn delay(&self) -> usize {
         self.stream.delay()
     }
 
-    /// Frames that were let in and whose pictures are still to come: [`Engine::delay`] of them
-    /// once the rows are full, fewer after [`Engine::apply`] had to drop some.
+    /// Frames that were let in and whose pictures are still to come, in their order.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.stream.occupied()
+        self.waiting.len()
+    }
+
+    /// Pictures so far that were no pictures (NaN or infinite values) and were not shown.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.faults
     }
 
     /// Timesteps of a frame, falling.
     #[must_use]
-    pub fn timesteps(&self) -> Vec<u16> {
-        timesteps(&self.model, &self.parameters, self.mode)
+    pub fn timesteps(&self) -> &[u16] {
+        &self.steps
     }
 
     /// Lets one frame in and takes what is in flight a step further.
@@ -195,7 +210,9 @@ impl Engine {
     /// - `input`: the frame; `None` makes a picture from the prompt alone. In text mode a frame is
     ///   not looked at.
     ///
-    /// While paused nothing runs once there is a picture to hold; the frame is not let in.
+    /// Call [`Engine::catch_up`] afterwards until it has no picture.
+    ///
+    /// While paused nothing runs once there is a picture to hold: it is shown for every frame.
     ///
     /// # Errors
     ///
@@ -203,12 +220,19 @@ impl Engine {
     /// [`EngineError::InferenceFailed`] if a graph fails; the frame is lost then.
     pub fn process(&mut self, input: Option<&FrameView<'_>>) -> Result<Outcome, EngineError> {
         if self.parameters.paused && self.has_picture {
-            return Ok(Outcome::Picture);
+            self.give_up_what_is_in_flight();
+            self.waiting.join(Entry::Repeat);
+            return self.give();
         }
         match input.filter(|_| self.parameters.input_mode == InputMode::Video) {
             Some(view) => {
                 self.schedule_for(InputMode::Video);
                 frame::read_frame(view, self.size, &mut self.image)?;
+                if self.is_skipped() {
+                    self.waiting.join(Entry::Repeat);
+                    self.advance()?;
+                    return self.give();
+                }
                 self.model
                     .encode(&self.image, self.size, &mut self.encoded)?;
                 self.stream.enter(&self.encoded.values);
@@ -219,9 +243,23 @@ impl Engine {
                 self.stream.enter_noise(|sample| walk.next(motion, sample));
             }
         }
-        self.follow_transition();
-        if self.advance()? {
-            Ok(Outcome::Picture)
+        self.waiting.join(Entry::Frame);
+        self.conditions.follow(&self.model, &self.parameters)?;
+        if self.stream.is_full() {
+            self.advance()?;
+        }
+        self.give()
+    }
+
+    /// A further picture, if more frames are in flight than [`Engine::delay`] asks for: after a
+    /// change that made the delay shorter.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::InferenceFailed`] if a graph fails.
+    pub fn catch_up(&mut self) -> Result<Outcome, EngineError> {
+        if self.in_flight() > self.delay() {
+            self.give()
         } else {
             Ok(Outcome::Filling)
         }
@@ -233,10 +271,11 @@ impl Engine {
     ///
     /// [`EngineError::InferenceFailed`] if a graph fails.
     pub fn drain(&mut self) -> Result<Outcome, EngineError> {
-        while self.stream.occupied() > 0 {
-            if self.advance()? {
+        while self.waiting.len() > 0 {
+            if self.give()? == Outcome::Picture {
                 return Ok(Outcome::Picture);
             }
+            self.advance()?;
         }
         Ok(Outcome::Filling)
     }
@@ -265,76 +304,172 @@ impl Engine {
     /// Forgets the frames in flight and the last picture, as after a seek; keeps parameters.
     pub fn reset(&mut self) {
         self.stream.clear();
-        self.walk = Walk::new(self.parameters.seed, self.outgoing.len());
+        self.waiting.clear();
+        self.walk = new_walk(&self.parameters, self.values());
+        self.similarity.forget();
+        self.motion.forget();
+        self.before.clear();
         self.has_picture = false;
+    }
+
+    /// Values of one latent.
+    fn values(&self) -> usize {
+        self.model.facts().latent_channels * self.latent.0 * self.latent.1
+    }
+
+    /// Looks at the frame in `image`: is it like the last one, and how much noise suits it?
+    fn is_skipped(&mut self) -> bool {
+        let filter = self.parameters.similar_image_filter;
+        if !filter.enabled && !self.parameters.noise_controller {
+            return false;
+        }
+        similarity::glimpse(&self.image, self.size, &mut self.glimpse);
+        if self.parameters.noise_controller {
+            let start = self.parameters.noise_scale.unwrap_or(USUAL_SCALE);
+            let scale = self.motion.noise_scale(&self.glimpse, start);
+            let mut steps = self.steps.clone();
+            // The number of steps stays, so that nothing in flight is lost over a little motion.
+            let least = steps.get(1).map_or(0, |next| next + 1);
+            steps[0] = Parameters::first_timestep(scale).max(least).min(999);
+            self.stream.set_timesteps(self.model.schedule(), &steps);
+        }
+        let skipped = self.similarity.skips(&self.glimpse, &filter);
+        skipped && !self.conditions.is_moving()
     }
 
     /// Makes the stream fit the steps that the parameters ask for in `mode`.
     fn schedule_for(&mut self, mode: InputMode) {
-        let steps = timesteps(&self.model, &self.parameters, mode);
-        let schedule = self.model.schedule();
-        if steps.len() == self.stream.steps() && mode == self.mode {
-            self.stream.set_timesteps(schedule, &steps);
+        if mode != self.mode {
+            self.steps = timesteps(&self.model, &self.parameters, mode);
+        }
+        self.stream.add_noise = self.parameters.add_noise;
+        self.stream.guidance = guidance(&self.model, &self.parameters);
+        if self.steps.len() == self.stream.steps() && mode == self.mode {
+            if !self.parameters.noise_controller {
+                self.stream
+                    .set_timesteps(self.model.schedule(), &self.steps);
+            }
             return;
         }
-        let batched = batched(&self.model, self.batching);
-        let (values, seed) = (self.outgoing.len(), self.parameters.seed);
-        self.stream = Stream::new(schedule, &steps, batched, values, seed);
-        self.stream.add_noise = self.parameters.add_noise;
+        self.give_up_what_is_in_flight();
+        let values = self.values();
+        let (model, parameters) = (&self.model, &self.parameters);
+        self.stream = new_stream(model, parameters, self.pace, &self.steps, values);
         self.mode = mode;
-        self.spread_condition();
+        let rows = self.stream.most_rows();
+        self.conditions.resize(model, parameters, self.size, rows);
     }
 
-    /// Moves the embedding one frame along a transition, if there is one.
-    fn follow_transition(&mut self) {
-        let Some(fade) = &mut self.fade else { return };
-        let goes_on = fade.next(&mut self.condition);
-        if !goes_on {
-            self.fade = None;
-        }
-        self.spread_condition();
-    }
-
-    fn spread_condition(&mut self) {
-        self.context.clear();
-        for _ in 0..self.stream.steps() {
-            self.context.extend_from_slice(&self.condition);
+    /// Lets the frames in flight show the last picture again; without one there is nothing to show.
+    fn give_up_what_is_in_flight(&mut self) {
+        self.stream.clear();
+        if self.has_picture {
+            self.waiting.give_up();
+        } else {
+            self.waiting.clear();
         }
     }
 
-    /// One round of the network, and the picture of the frame that leaves, if one does.
-    fn advance(&mut self) -> Result<bool, EngineError> {
-        let (model, context, latent) = (&self.model, &self.context, self.latent);
-        let width = tokenizer::LENGTH * model.width();
-        let left = self.stream.advance(&mut |sample, timesteps, out| {
-            let context = &context[..timesteps.len() * width];
-            model.denoise(
-                &Rows {
-                    sample,
-                    timesteps,
-                    context,
-                    latent,
-                },
-                out,
-            )
-        })?;
-        if left {
-            self.outgoing.copy_from_slice(self.stream.clean());
-            self.model
-                .decode(&mut self.outgoing, self.size, &mut self.picture)?;
-            self.has_picture = true;
+    /// One round of the network; latents that leave go to the front of the line.
+    fn advance(&mut self) -> Result<(), EngineError> {
+        let (model, conditions, latent) = (&self.model, &self.conditions, self.latent);
+        let left = self.stream.advance(&mut |call, out| {
+            let rows = conditions.rows(call, latent);
+            model.denoise(&rows, out)
+        });
+        let left = match left {
+            Ok(left) => left,
+            Err(error) => {
+                self.waiting.lose_all_but(self.stream.occupied());
+                return Err(error);
+            }
+        };
+        for place in 0..left {
+            smooth(
+                &mut self.before,
+                self.stream.clean(place),
+                self.parameters.latent_feedback,
+            );
+            self.waiting.finish(&self.before);
         }
-        Ok(left)
+        Ok(())
+    }
+
+    /// The picture of the first frame in line, if it can have one.
+    fn give(&mut self) -> Result<Outcome, EngineError> {
+        match self.waiting.next() {
+            Next::Latent(mut latent) => {
+                let decoded = self.model.decode(&mut latent, self.size, &mut self.canvas);
+                self.waiting.recycle(latent);
+                decoded?;
+                if frame::are_numbers(&self.canvas.values) {
+                    std::mem::swap(&mut self.canvas, &mut self.picture);
+                    self.has_picture = true;
+                } else {
+                    self.faults += 1;
+                    self.before.clear();
+                }
+            }
+            Next::Repeat => {}
+            Next::Nothing => return Ok(Outcome::Filling),
+        }
+        Ok(match self.has_picture {
+            true => Outcome::Picture,
+            false => Outcome::Filling,
+        })
     }
 }
 
-fn batched(model: &Model, batching: Batching) -> bool {
-    let facts = model.facts();
-    match batching {
-        Batching::Auto => facts.batchable && facts.provider != "cpu",
-        Batching::Stream => facts.batchable,
-        Batching::Sequential => false,
+/// Noise scale that the noise controller starts from unless one was set, Scope's default.
+const USUAL_SCALE: f32 = 0.7;
+
+/// Moves `before` to `clean`, leaving it a share of its old values: `(1 − s)·clean + s·before`.
+fn smooth(before: &mut Vec<f32>, clean: &[f32], share: f32) {
+    if before.len() != clean.len() || share <= 0.0 {
+        before.clear();
+        before.extend_from_slice(clean);
+        return;
     }
+    for (before, clean) in before.iter_mut().zip(clean) {
+        *before = (1.0 - share) * clean + share * *before;
+    }
+}
+
+fn guidance(model: &Model, parameters: &Parameters) -> Guidance {
+    if model.facts().guidance_embedded {
+        Guidance::OFF
+    } else {
+        parameters.guidance()
+    }
+}
+
+fn new_stream(
+    model: &Model,
+    parameters: &Parameters,
+    pace: Pace,
+    steps: &[u16],
+    size: usize,
+) -> Stream {
+    let facts = model.facts();
+    let shape = Shape {
+        batched: match pace.batching {
+            Batching::Auto => facts.batchable && facts.provider != "cpu",
+            Batching::Stream => facts.batchable,
+            Batching::Sequential => false,
+        },
+        frame_buffer: pace.frame_buffer as usize,
+        size,
+    };
+    let mut stream = Stream::new(model.schedule(), steps, shape);
+    stream.set_seeds(&parameters.all_seeds(), parameters.seed_interpolation);
+    stream.add_noise = parameters.add_noise;
+    stream.guidance = guidance(model, parameters);
+    stream
+}
+
+fn new_walk(parameters: &Parameters, values: usize) -> Walk {
+    let seeds = parameters.all_seeds();
+    Walk::new(seeds, parameters.seed_interpolation, values)
 }
 
 fn timesteps(model: &Model, parameters: &Parameters, mode: InputMode) -> Vec<u16> {

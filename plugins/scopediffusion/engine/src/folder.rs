@@ -32,16 +32,18 @@ pub struct Folder {
     name: String,
     root: Root,
     pub(crate) text_encoder: Part,
+    /// Stable Diffusion XL has two.
+    pub(crate) text_encoder_2: Option<Part>,
     pub(crate) unet: Part,
     pub(crate) vae_encoder: Part,
     pub(crate) vae_decoder: Part,
-    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// One for each text encoder.
+    pub(crate) tokenizers: Vec<Arc<Tokenizer>>,
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) trailing: bool,
     pub(crate) index: IndexConfig,
     pub(crate) unet_config: UnetConfig,
     pub(crate) autoencoder: AutoencoderConfig,
-    pub(crate) has_second_text_encoder: bool,
 }
 
 /// One graph of the folder.
@@ -130,8 +132,14 @@ impl Folder {
         };
         let (unet, text_encoder) = (part("unet")?, part("text_encoder")?);
         let (vae_encoder, vae_decoder) = (part("vae_encoder")?, part("vae_decoder")?);
-        for graph in [&unet, &text_encoder, &vae_encoder, &vae_decoder] {
+        let text_encoder_2 = root.graph("text_encoder_2")?;
+        let graphs = [&unet, &text_encoder, &vae_encoder, &vae_decoder];
+        for graph in graphs.into_iter().chain(&text_encoder_2) {
             root.prove(graph)?;
+        }
+        let mut tokenizers = vec![Arc::new(root.tokenizer("tokenizer")?)];
+        if text_encoder_2.is_some() {
+            tokenizers.push(Arc::new(root.tokenizer("tokenizer_2")?));
         }
 
         let scheduler_file = "scheduler/scheduler_config.json";
@@ -162,15 +170,15 @@ impl Folder {
                 reason,
             })?;
         Ok(Self {
-            tokenizer: Arc::new(root.tokenizer()?),
+            tokenizers,
             schedule: Arc::new(schedule),
             trailing: scheduler.timestep_spacing.as_deref() == Some("trailing"),
-            has_second_text_encoder: root.graph("text_encoder_2")?.is_some(),
             autoencoder: autoencoder.unwrap_or_default(),
             index,
             unet_config,
             name,
             text_encoder,
+            text_encoder_2,
             unet,
             vae_encoder,
             vae_decoder,
@@ -296,8 +304,8 @@ impl Root {
         Ok(Some(parsed))
     }
 
-    fn tokenizer(&self) -> Result<Tokenizer, EngineError> {
-        let read = |file: &str| self.text(&format!("tokenizer/{file}"));
+    fn tokenizer(&self, dir: &str) -> Result<Tokenizer, EngineError> {
+        let read = |file: &str| self.text(&format!("{dir}/{file}"));
         let (json, special) = (read("tokenizer.json")?, read("special_tokens_map.json")?);
         let (vocabulary, merges) = (read("vocab.json")?, read("merges.txt")?);
         let files = TokenizerFiles {
@@ -307,7 +315,7 @@ impl Root {
             special_tokens: special.as_deref(),
         };
         Tokenizer::new(&files).map_err(|(file, reason)| {
-            let path = self.show(&format!("tokenizer/{file}"));
+            let path = self.show(&format!("{dir}/{file}"));
             if reason == "it is missing" {
                 EngineError::ModelFileMissing { path }
             } else {

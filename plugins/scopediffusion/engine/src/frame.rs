@@ -162,6 +162,15 @@ fn to_byte(value: f32) -> u8 {
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
+/// Whether all values are finite; in blocks, because this looks at every value of every picture.
+pub(crate) fn are_numbers(values: &[f32]) -> bool {
+    values.chunks(256).all(|block| {
+        // Zero for a finite value, NaN for any other.
+        let nothing: f32 = block.iter().map(|value| value * 0.0).sum();
+        nothing == 0.0
+    })
+}
+
 /// Refuses a description that would read or write outside `len` bytes.
 fn check(len: usize, size: (u32, u32), stride: usize, layout: Layout) -> Result<(), EngineError> {
     let pixel = layout.pixel_stride;
@@ -265,6 +274,20 @@ mod tests {
             128,
             "127.5 lies halfway: the even neighbour is 128"
         );
+    }
+
+    #[test]
+    fn a_single_value_that_is_no_number_is_found() {
+        let mut values = vec![0.25_f32; 1000];
+        values[7] = -1e30;
+        assert!(are_numbers(&values));
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 255, 256, 999] {
+                let mut values = values.clone();
+                values[at] = wrong;
+                assert!(!are_numbers(&values), "{wrong} at {at}");
+            }
+        }
     }
 
     #[test]

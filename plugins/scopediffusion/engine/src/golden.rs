@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
+use crate::guidance::{CfgType, Guidance};
+
 /// A tensor file of `tests/golden/`.
 pub(crate) struct Golden {
     name: String,
@@ -21,10 +23,15 @@ pub(crate) struct Scenario {
     pub(crate) hw: (u32, u32),
     pub(crate) frames: usize,
     pub(crate) timesteps: Vec<u16>,
+    pub(crate) frame_buffer: usize,
+    pub(crate) cfg_type: String,
+    pub(crate) guidance_scale: f32,
+    pub(crate) delta: f32,
     pub(crate) do_add_noise: bool,
     pub(crate) prediction_type: String,
 }
 
+pub(crate) const NEGATIVE: &str = "blurry, low quality";
 pub(crate) const PROMPT: &str = "an oil painting of a CAT at night,  neon lights!";
 
 pub(crate) fn dir() -> PathBuf {
@@ -38,8 +45,13 @@ pub(crate) fn model_dir() -> PathBuf {
 
 /// The model folder again, somewhere else, for tests that change a file of it.
 pub(crate) fn model_copy() -> tempfile::TempDir {
+    copy_of(&model_dir())
+}
+
+/// A model folder again, somewhere else.
+pub(crate) fn copy_of(model: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for part in fs::read_dir(model_dir()).unwrap().flatten() {
+    for part in fs::read_dir(model).unwrap().flatten() {
         let to = copy.path().join(part.file_name());
         if !part.path().is_dir() {
             fs::copy(part.path(), to).unwrap();
@@ -53,15 +65,64 @@ pub(crate) fn model_copy() -> tempfile::TempDir {
     copy
 }
 
+/// The scenarios of Stable Diffusion XL and their model.
+pub(crate) fn xl_dir() -> PathBuf {
+    dir().join("xl")
+}
+
 pub(crate) fn scenario(name: &str) -> Scenario {
-    let manifest = fs::read(dir().join("manifest.json")).unwrap();
+    scenario_in(&dir(), name)
+}
+
+pub(crate) fn scenario_in(dir: &Path, name: &str) -> Scenario {
+    let manifest = fs::read(dir.join("manifest.json")).unwrap();
     let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     serde_json::from_value(manifest["scenarios"][name].take()).unwrap()
 }
 
+impl Scenario {
+    pub(crate) fn cfg_type(&self) -> CfgType {
+        match self.cfg_type.as_str() {
+            "none" => CfgType::None,
+            "full" => CfgType::Full,
+            "self" => CfgType::SelfNegative,
+            "initialize" => CfgType::Initialize,
+            other => panic!("{other}"),
+        }
+    }
+
+    pub(crate) fn guidance(&self) -> Guidance {
+        Guidance {
+            kind: self.cfg_type(),
+            scale: self.guidance_scale,
+            delta: self.delta,
+        }
+    }
+}
+
+/// Test picture `k` of the reference, RGB bytes: `picture` of `reference_stream.py`.
+pub(crate) fn picture(k: usize, (width, height): (u32, u32)) -> Vec<u8> {
+    let (w, h, k) = (i64::from(width), i64::from(height), k as i64);
+    let mut bytes = Vec::with_capacity((3 * w * h) as usize);
+    for y in 0..h {
+        for x in 0..w {
+            let (dx, dy) = (x - (w / 4 + 4 * k) % w, y - h / 2);
+            let inside = dx * dx + dy * dy < (h / 4) * (h / 4);
+            bytes.push(((x * 3 + k * 7) % 256) as u8);
+            bytes.push(((y * 5 + k * 3) % 256) as u8);
+            bytes.push(if inside { 220 } else { 40 });
+        }
+    }
+    bytes
+}
+
 impl Golden {
     pub(crate) fn open(name: &str) -> Self {
-        let path = dir().join(format!("{name}.safetensors"));
+        Self::open_in(&dir(), name)
+    }
+
+    pub(crate) fn open_in(dir: &Path, name: &str) -> Self {
+        let path = dir.join(format!("{name}.safetensors"));
         Self {
             name: name.into(),
             bytes: fs::read(path).unwrap(),
@@ -72,6 +133,10 @@ impl Golden {
     pub(crate) fn bytes(&self, tensor: &str) -> Option<Vec<u8>> {
         let file = SafeTensors::deserialize(&self.bytes).unwrap();
         file.tensor(tensor).ok().map(|view| view.data().to_vec())
+    }
+
+    pub(crate) fn doubles(&self, tensor: &str) -> Vec<f64> {
+        numbers(&self.bytes(tensor).unwrap(), f64::from_le_bytes)
     }
 
     pub(crate) fn floats(&self, tensor: &str) -> Vec<f32> {

@@ -25,19 +25,25 @@ mod folder;
 mod frame;
 #[cfg(test)]
 mod golden;
+mod guidance;
 mod model;
+mod motion;
 mod noise;
 mod parameters;
 mod prompt;
 mod schedule;
+mod similarity;
 mod stream;
 mod tokenizer;
 
 pub use backend::ort::OrtBackend;
 pub use backend::{Device, Provider};
-pub use engine::{Batching, Engine, Outcome};
+pub use engine::{Batching, Engine, Outcome, Pace, Prompts};
 pub use error::EngineError;
 pub use folder::Folder;
 pub use frame::{FrameView, FrameViewMut, Layout};
 pub use model::{Facts, Family, Model};
-pub use parameters::{InputMode, Interpolation, Parameters, Patch, Transition, WeightedPrompt};
+pub use parameters::{
+    CfgType, InputMode, Interpolation, Parameters, Patch, SimilarImageFilter, Transition,
+    WeightedPrompt, WeightedSeed,
+};

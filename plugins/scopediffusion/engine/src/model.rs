@@ -9,18 +9,18 @@ mod facts;
 mod network;
 mod trial;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::cache::Cache;
 pub use self::facts::{Facts, Family};
-pub(crate) use self::network::Graphs;
 use self::network::Networks;
+pub(crate) use self::network::{Graphs, Rows, TIME_IDS};
 use crate::backend::ort::OrtBackend;
 use crate::backend::{Device, Provider, Tensor};
 use crate::error::EngineError;
 use crate::folder::{Folder, Part};
-use crate::parameters::{Parameters, Patch, WeightedPrompt};
-use crate::prompt;
+use crate::parameters::{Parameters, WeightedPrompt};
+use crate::prompt::{self, Condition};
 use crate::schedule::Schedule;
 use crate::tokenizer::Tokenizer;
 
@@ -28,7 +28,10 @@ use crate::tokenizer::Tokenizer;
 #[derive(Debug)]
 pub struct Model {
     facts: Facts,
-    tokenizer: Arc<Tokenizer>,
+    /// One for each text encoder.
+    tokenizers: Vec<Arc<Tokenizer>>,
+    /// An empty negative prompt says nothing at all, instead of what the encoder makes of it.
+    empty_is_nothing: bool,
     schedule: Arc<Schedule>,
     networks: Networks,
     embeddings: Mutex<Cache>,
@@ -70,13 +73,16 @@ impl Model {
             };
             return Self::load(folder, backend, cpu, progress);
         }
-        facts::refuse_unknown_family(folder)?;
         let mut open = |part: &Part, what: &str| {
             progress(&format!("Loading the {what} of {}", folder.name()));
             backend.open(part, device)
         };
+        let mut text_encoders = vec![open(&folder.text_encoder, "text encoder")?];
+        if let Some(second) = &folder.text_encoder_2 {
+            text_encoders.push(open(second, "second text encoder")?);
+        }
         let graphs = Graphs {
-            text_encoder: open(&folder.text_encoder, "text encoder")?,
+            text_encoders,
             unet: open(&folder.unet, "denoising network")?,
             encoder: open(&folder.vae_encoder, "picture encoder")?,
             decoder: open(&folder.vae_decoder, "picture decoder")?,
@@ -104,20 +110,26 @@ impl Model {
         graphs: Graphs,
         provider: &str,
     ) -> Result<Self, EngineError> {
-        let empty =
-            folder
-                .tokenizer
+        let empty = |tokenizer: &Arc<Tokenizer>| {
+            tokenizer
                 .encode("")
                 .map_err(|reason| EngineError::ModelFileCorrupt {
                     path: folder.show("tokenizer/tokenizer.json"),
                     reason,
-                })?;
-        let (networks, found) = trial::try_out(graphs, folder, &empty)?;
+                })
+        };
+        let ids = folder
+            .tokenizers
+            .iter()
+            .map(empty)
+            .collect::<Result<Vec<_>, _>>()?;
+        let (networks, found) = trial::try_out(graphs, folder, &ids)?;
         let facts = facts::gather(folder, &found, provider);
         tracing::debug!(?facts, "model loaded");
         Ok(Self {
+            empty_is_nothing: facts.has_pooled && folder.index.force_zeros_for_empty_prompt,
             facts,
-            tokenizer: Arc::clone(&folder.tokenizer),
+            tokenizers: folder.tokenizers.clone(),
             schedule: Arc::clone(&folder.schedule),
             networks,
             embeddings: Mutex::new(Cache::default()),
@@ -130,21 +142,37 @@ impl Model {
         &self.facts
     }
 
-    /// Encodes the prompts that a patch names, so that applying it later does not have to wait
-    /// for the text encoder. For use off the streaming thread.
+    /// Encodes the prompts of `parameters`, so that an engine which uses them next does not have to
+    /// wait for the text encoder. For use off the streaming thread.
     ///
     /// # Errors
     ///
     /// [`EngineError::InferenceFailed`] if the text encoder fails.
-    pub fn prepare(&self, patch: &Patch) -> Result<(), EngineError> {
-        let target = patch
-            .transition
-            .as_ref()
-            .map(|transition| &transition.target_prompts);
-        for prompt in patch.prompts.iter().chain(target).flatten() {
-            self.embed(&prompt.text)?;
+    pub fn prepare(&self, parameters: &Parameters) -> Result<(), EngineError> {
+        self.condition(parameters)?;
+        if self.wants_negative(parameters) {
+            self.negative(parameters)?;
         }
         Ok(())
+    }
+
+    /// Whether all prompts of `parameters` are encoded already.
+    pub(crate) fn is_prepared(&self, parameters: &Parameters) -> bool {
+        let negative = self.wants_negative(parameters);
+        let negative = negative.then_some(&parameters.negative_prompt);
+        let texts = parameters.prompts.iter().map(|prompt| &prompt.text);
+        let empty = String::new();
+        let unprompted = parameters.prompts.is_empty().then_some(&empty);
+        let mut known = self.cache();
+        texts
+            .chain(negative)
+            .chain(unprompted)
+            .all(|text| known.get(text).is_some())
+    }
+
+    /// Whether a frame would be guided away from the negative prompt.
+    pub(crate) fn wants_negative(&self, parameters: &Parameters) -> bool {
+        parameters.guidance().asks_the_negative() && !self.facts.guidance_embedded
     }
 
     pub(crate) fn schedule(&self) -> &Schedule {
@@ -156,8 +184,8 @@ impl Model {
         self.facts.token_width
     }
 
-    /// The blended embedding of the prompts, flat `[77, D]`; of the empty prompt if there is none.
-    pub(crate) fn condition(&self, parameters: &Parameters) -> Result<Vec<f32>, EngineError> {
+    /// What the prompts say together; what the empty prompt says if there is none.
+    pub(crate) fn condition(&self, parameters: &Parameters) -> Result<Condition, EngineError> {
         let empty = [WeightedPrompt {
             text: String::new(),
             weight: 1.0,
@@ -178,23 +206,42 @@ impl Model {
         ))
     }
 
-    fn embed(&self, text: &str) -> Result<Arc<[f32]>, EngineError> {
-        let cache = || {
-            self.embeddings
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(known) = cache().get(text) {
+    /// What the negative prompt says.
+    pub(crate) fn negative(&self, parameters: &Parameters) -> Result<Condition, EngineError> {
+        let mut said = (*self.embed(&parameters.negative_prompt)?).clone();
+        if self.says_nothing(parameters) {
+            said.tokens.fill(0.0);
+            said.pooled.fill(0.0);
+        }
+        Ok(said)
+    }
+
+    fn says_nothing(&self, parameters: &Parameters) -> bool {
+        self.empty_is_nothing && parameters.negative_prompt.is_empty()
+    }
+
+    fn embed(&self, text: &str) -> Result<Arc<Condition>, EngineError> {
+        if let Some(known) = self.cache().get(text) {
             return Ok(known);
         }
         let failed = |reason| EngineError::InferenceFailed {
-            graph: "text_encoder".into(),
+            graph: "tokenizer".into(),
             reason,
         };
-        let ids = self.tokenizer.encode(text).map_err(failed)?;
-        let embedding: Arc<[f32]> = self.networks.embed(&ids)?.values.into();
-        cache().put(text, Arc::clone(&embedding));
+        let ids = self
+            .tokenizers
+            .iter()
+            .map(|tokenizer| tokenizer.encode(text));
+        let ids = ids.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let embedding = Arc::new(self.networks.embed(&ids)?);
+        self.cache().put(text, Arc::clone(&embedding));
         Ok(embedding)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.embeddings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A picture, `[3, H, W]` in −1…1, as a scaled latent `[C, h, w]` in front of `latent`.
@@ -226,8 +273,6 @@ impl Model {
         self.networks.decode(latent, size, image)
     }
 }
-
-pub(crate) use self::network::Rows;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
+use crate::parameters::{Interpolation, WeightedSeed};
+
 /// First substream of the way points; the rows use the numbers below it.
 const WAY_POINTS: u64 = 1 << 32;
 
@@ -33,10 +35,71 @@ pub(crate) fn fill(values: &mut [f32], seed: u64, substream: u64) {
 
 const SPACING: f64 = 1.0 / (1_u64 << 53) as f64;
 
+/// As [`fill`], for several seeds at once; the result is as long as its parts on average.
+///
+/// - `seeds`: at least one; weights are normalised, and if all are 0 they count equally.
+pub(crate) fn fill_blended(
+    values: &mut [f32],
+    seeds: &[WeightedSeed],
+    method: Interpolation,
+    substream: u64,
+) {
+    if let [only] = seeds {
+        fill(values, only.seed, substream);
+        return;
+    }
+    let drawn = |seed: &WeightedSeed| {
+        let mut part = vec![0.0; values.len()];
+        fill(&mut part, seed.seed, substream);
+        (part, seed.weight)
+    };
+    let parts: Vec<_> = seeds.iter().map(drawn).collect();
+    blend(&parts, method, values);
+}
+
+/// Blends noise by weight: two samples along the great circle with `Slerp`, else the weighted sum
+/// rescaled to the mean length of the samples.
+///
+/// Source: livepeer/StreamDiffusion, stream_parameter_updater.py, seed blending.
+fn blend(parts: &[(Vec<f32>, f32)], method: Interpolation, out: &mut [f32]) {
+    let total: f32 = parts.iter().map(|(_, weight)| weight).sum();
+    let share = |weight: f32| {
+        if total > 0.0 {
+            weight / total
+        } else {
+            1.0 / parts.len() as f32
+        }
+    };
+    if let ([(a, _), (b, weight)], Interpolation::Slerp) = (parts, method) {
+        slerp(a, b, share(*weight), out);
+        return;
+    }
+    out.fill(0.0);
+    let mut wanted = 0.0;
+    for (part, weight) in parts {
+        let share = share(*weight);
+        wanted += norm(part) / parts.len() as f64;
+        for (out, value) in out.iter_mut().zip(part) {
+            *out += share * value;
+        }
+    }
+    let length = norm(out);
+    if length > 1e-8 {
+        let scale = (wanted / length) as f32;
+        out.iter_mut().for_each(|value| *value *= scale);
+    }
+}
+
+fn norm(values: &[f32]) -> f64 {
+    let squares = values.iter().map(|v| f64::from(*v) * f64::from(*v));
+    squares.sum::<f64>().sqrt()
+}
+
 /// An endless slow walk through noise: from way point to way point along great circles.
 #[derive(Debug, Clone)]
 pub(crate) struct Walk {
-    seed: u64,
+    seeds: Vec<WeightedSeed>,
+    method: Interpolation,
     from: Vec<f32>,
     to: Vec<f32>,
     /// Number of `from` among the way points.
@@ -46,13 +109,14 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Stands at the first way point of `seed`; samples have `len` values.
-    pub(crate) fn new(seed: u64, len: usize) -> Self {
+    /// Stands at the first way point of `seeds`; samples have `len` values.
+    pub(crate) fn new(seeds: Vec<WeightedSeed>, method: Interpolation, len: usize) -> Self {
         let (mut from, mut to) = (vec![0.0; len], vec![0.0; len]);
-        fill(&mut from, seed, WAY_POINTS);
-        fill(&mut to, seed, WAY_POINTS + 1);
+        fill_blended(&mut from, &seeds, method, WAY_POINTS);
+        fill_blended(&mut to, &seeds, method, WAY_POINTS + 1);
         Self {
-            seed,
+            seeds,
+            method,
             from,
             to,
             passed: 0,
@@ -73,7 +137,8 @@ impl Walk {
             self.phase = (self.phase - 1.0).min(0.999);
             self.passed += 1;
             std::mem::swap(&mut self.from, &mut self.to);
-            fill(&mut self.to, self.seed, WAY_POINTS + 1 + self.passed);
+            let point = WAY_POINTS + 1 + self.passed;
+            fill_blended(&mut self.to, &self.seeds, self.method, point);
         }
     }
 }
@@ -111,6 +176,7 @@ pub(crate) fn slerp(a: &[f32], b: &[f32], t: f32, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::{Golden, assert_close};
 
     fn drawn(seed: u64, substream: u64, len: usize) -> Vec<f32> {
         let mut values = vec![0.0; len];
@@ -118,8 +184,9 @@ mod tests {
         values
     }
 
-    fn norm(values: &[f32]) -> f32 {
-        values.iter().map(|v| v * v).sum::<f32>().sqrt()
+    fn walk(seed: u64, len: usize) -> Walk {
+        let seeds = vec![WeightedSeed { seed, weight: 1.0 }];
+        Walk::new(seeds, Interpolation::Linear, len)
     }
 
     #[test]
@@ -146,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_walk_without_motion_stands_still() {
-        let (mut walk, mut first, mut later) = (Walk::new(5, 64), vec![0.0; 64], vec![0.0; 64]);
+        let (mut walk, mut first, mut later) = (walk(5, 64), vec![0.0; 64], vec![0.0; 64]);
 
         walk.next(0.0, &mut first);
         walk.next(0.0, &mut later);
@@ -156,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_walk_moves_evenly_and_keeps_its_length() {
-        let (mut walk, mut sample) = (Walk::new(5, 4096), vec![0.0; 4096]);
+        let (mut walk, mut sample) = (walk(5, 4096), vec![0.0; 4096]);
         let mut before: Option<Vec<f32>> = None;
         for _ in 0..50 {
             walk.next(0.1, &mut sample);
@@ -170,6 +237,44 @@ mod tests {
                 assert!((5.0..16.0).contains(&norm(&step)), "{}", norm(&step));
             }
             before = Some(sample.clone());
+        }
+    }
+
+    #[test]
+    fn blended_noise_matches_the_reference() {
+        let stored = Golden::open("common");
+        let parts = [0.8, 0.2].into_iter();
+        let parts: Vec<_> = ["noise_a", "noise_b"]
+            .map(|name| stored.floats(name))
+            .into_iter()
+            .zip(parts)
+            .collect();
+        for (method, tensor) in [
+            (Interpolation::Linear, "noise_linear_08_02"),
+            (Interpolation::Slerp, "noise_slerp_02"),
+        ] {
+            let mut blended = vec![0.0; parts[0].0.len()];
+            blend(&parts, method, &mut blended);
+            assert_close(tensor, &blended, &stored.floats(tensor), 1e-5);
+        }
+    }
+
+    #[test]
+    fn a_blend_of_seeds_is_as_long_as_its_parts_and_a_seed_alone_is_itself() {
+        let seed = |seed, weight| WeightedSeed { seed, weight };
+        let blended = |seeds: &[WeightedSeed]| {
+            let mut values = vec![0.0; 4096];
+            fill_blended(&mut values, seeds, Interpolation::Linear, 0);
+            values
+        };
+
+        assert_eq!(blended(&[seed(7, 0.2)]), drawn(7, 0, 4096));
+        for seeds in [
+            vec![seed(1, 0.0), seed(2, 0.0)],
+            vec![seed(1, 3.0), seed(2, 1.0), seed(3, 1.0)],
+        ] {
+            let length = norm(&blended(&seeds));
+            assert!((length / 64.0 - 1.0).abs() < 0.05, "{length}");
         }
     }
 

@@ -4,9 +4,12 @@
 //! somebody said about some of them. Applying a patch happens whole or not at all.
 
 mod patch;
+mod read;
 
 pub use self::patch::{Patch, Transition};
 use crate::error::EngineError;
+pub use crate::guidance::CfgType;
+use crate::guidance::Guidance;
 
 /// Denoising steps that a frame may take.
 pub(crate) const MAX_STEPS: usize = 4;
@@ -17,8 +20,20 @@ pub(crate) const MAX_PROMPTS: usize = 32;
 /// Characters of one prompt.
 pub(crate) const MAX_TEXT: usize = 4000;
 
-/// Largest weight of a prompt; only the ratios count.
+/// Seeds that can be blended.
+pub(crate) const MAX_SEEDS: usize = 16;
+
+/// Largest weight of a prompt or seed; only the ratios count.
 pub(crate) const MAX_WEIGHT: f32 = 1000.0;
+
+/// Largest guidance scale; useful ones lie below 3.
+pub(crate) const MAX_GUIDANCE: f32 = 30.0;
+
+/// Largest share of the picture before that stays in a picture.
+pub(crate) const MAX_FEEDBACK: f32 = 0.95;
+
+/// Most frames in a row that the similar-image filter may skip.
+pub(crate) const MAX_SKIPS: u64 = 10_000;
 
 /// One of the texts that steer the picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +42,36 @@ pub struct WeightedPrompt {
     pub text: String,
     /// Its share relative to the other prompts, 0 or more.
     pub weight: f32,
+}
+
+/// One of the seeds whose noise is blended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightedSeed {
+    /// Any number; the same one gives the same noise.
+    pub seed: u64,
+    /// Its share relative to the other seeds, 0 or more.
+    pub weight: f32,
+}
+
+/// When a frame that looks like the last processed one is not processed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SimilarImageFilter {
+    /// Whether frames are skipped at all.
+    pub enabled: bool,
+    /// Cosine similarity from which on frames may be skipped, 0.0 to 1.0; 1.0 skips none.
+    pub threshold: f32,
+    /// Most frames to skip in a row.
+    pub max_skip_frame: u32,
+}
+
+impl Default for SimilarImageFilter {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            threshold: 0.98,
+            max_skip_frame: 10,
+        }
+    }
 }
 
 /// How embeddings are blended.
@@ -66,6 +111,22 @@ pub struct Parameters {
     pub noise_scale: Option<f32>,
     /// The same seed gives the same noise.
     pub seed: u64,
+    /// Seeds to blend instead of `seed`; none means `seed` alone.
+    pub seeds: Vec<WeightedSeed>,
+    /// How several seeds are blended.
+    pub seed_interpolation: Interpolation,
+    /// Where the unconditional prediction of guidance comes from.
+    pub cfg_type: CfgType,
+    /// Guidance scale, 0 to 30; 1 or less is no guidance.
+    pub guidance_scale: f32,
+    /// Share of the residual noise in self and initialize guidance, 0.0 to 1.0.
+    pub delta: f32,
+    /// Let the motion in the video choose the noise scale.
+    pub noise_controller: bool,
+    /// Share of the last latent that stays in the next one, 0.0 (none) to 0.95.
+    pub latent_feedback: f32,
+    /// Skip frames that hardly differ from the last processed one.
+    pub similar_image_filter: SimilarImageFilter,
     /// Video-to-video or text-to-video.
     pub input_mode: InputMode,
     /// Hold the last picture.
@@ -87,6 +148,14 @@ impl Default for Parameters {
             denoising_steps: None,
             noise_scale: None,
             seed: 42,
+            seeds: Vec::new(),
+            seed_interpolation: Interpolation::Linear,
+            cfg_type: CfgType::default(),
+            guidance_scale: 1.0,
+            delta: 1.0,
+            noise_controller: false,
+            latent_feedback: 0.0,
+            similar_image_filter: SimilarImageFilter::default(),
             input_mode: InputMode::Video,
             paused: false,
             motion: 0.02,
@@ -116,6 +185,8 @@ impl Parameters {
             negative_prompt,
             prompt_interpolation,
             seed,
+            seeds,
+            seed_interpolation,
             input_mode,
             paused,
             motion
@@ -124,8 +195,14 @@ impl Parameters {
             denoising_steps,
             noise_scale,
             transition_frames_per_step,
-            add_noise
+            add_noise,
+            cfg_type,
+            guidance_scale,
+            delta,
+            noise_controller,
+            latent_feedback
         );
+        patch.filter.write(&mut next.similar_image_filter);
         if let Some(transition) = &patch.transition {
             next.prompts.clone_from(&transition.target_prompts);
         }
@@ -149,14 +226,39 @@ impl Parameters {
             .clone()
             .unwrap_or_else(|| usual.to_vec());
         if let (InputMode::Video, Some(scale)) = (mode, self.noise_scale) {
-            // The small amount absorbs what 0.7 loses by being a binary fraction.
-            let first = (f64::from(scale) * 1000.0 + 1e-3).floor() - 101.0;
-            let first = first.clamp(0.0, 999.0) as u16;
+            let first = Self::first_timestep(scale);
             let later: Vec<u16> = steps.drain(..).skip(1).filter(|t| *t < first).collect();
             steps.push(first);
             steps.extend(later);
         }
         steps
+    }
+
+    /// The first timestep that a noise scale stands for.
+    pub(crate) fn first_timestep(scale: f32) -> u16 {
+        // The small amount absorbs what 0.7 loses by being a binary fraction.
+        let first = (f64::from(scale) * 1000.0 + 1e-3).floor() - 101.0;
+        first.clamp(0.0, 999.0) as u16
+    }
+
+    /// The seeds in force with their weights, at least one.
+    #[must_use]
+    pub fn all_seeds(&self) -> Vec<WeightedSeed> {
+        if self.seeds.is_empty() {
+            let (seed, weight) = (self.seed, 1.0);
+            vec![WeightedSeed { seed, weight }]
+        } else {
+            self.seeds.clone()
+        }
+    }
+
+    /// Guidance as the step formulas need it.
+    pub(crate) fn guidance(&self) -> Guidance {
+        Guidance {
+            kind: self.cfg_type,
+            scale: self.guidance_scale,
+            delta: self.delta,
+        }
     }
 
     /// Refuses what no patch could have said: fields are public, so they are checked where used.
@@ -200,8 +302,33 @@ impl Parameters {
             }
             _ => {}
         }
-        if !(0.0..=1.0).contains(&self.motion) {
-            return bad("motion", self.motion.to_string(), "a number from 0 to 1");
+        let unsound = |seed: &&WeightedSeed| !(0.0..=MAX_WEIGHT).contains(&seed.weight);
+        if self.seeds.len() > MAX_SEEDS {
+            let count = format!("a list of {}", self.seeds.len());
+            return bad("seeds", count, "at most 16 seeds");
+        }
+        if let Some(wrong) = self.seeds.iter().find(unsound) {
+            return bad(
+                "seeds.weight",
+                wrong.weight.to_string(),
+                "a number from 0 to 1000",
+            );
+        }
+        let filter = &self.similar_image_filter;
+        for (key, value, most) in [
+            ("motion", self.motion, 1.0),
+            ("guidance_scale", self.guidance_scale, MAX_GUIDANCE),
+            ("delta", self.delta, 1.0),
+            ("latent_feedback", self.latent_feedback, MAX_FEEDBACK),
+            ("similar_image_filter_threshold", filter.threshold, 1.0),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                return bad(
+                    key,
+                    value.to_string(),
+                    &format!("a number from 0 to {most}"),
+                );
+            }
         }
         Ok(())
     }

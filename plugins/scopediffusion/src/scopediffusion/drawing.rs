@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
+use diffusion_engine::Prompts;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
 use super::imp::ScopeDiffusion;
 use super::queue::Item;
-use super::stream::{Stream, StreamError};
-use super::{errors, messages};
+use crate::stream::{Stream, StreamError};
+use crate::{errors, messages};
 
 impl ScopeDiffusion {
     pub(super) fn handle(
@@ -70,22 +71,37 @@ impl ScopeDiffusion {
     pub(super) fn draw(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.follow_control(buffer);
         let patches = std::mem::take(&mut self.control.lock().unwrap().unheard);
-        let began = Instant::now();
+        // A stream that loses nothing also draws every frame as it was told before that frame.
+        let prompts = match self.rhythm.lock().unwrap().live {
+            Some(true) => Prompts::Later,
+            _ => Prompts::Wait,
+        };
+        let (began, faults) = (Instant::now(), &mut 0);
         let drawn = {
             let mut streaming = self.streaming.lock().unwrap();
             let stream = streaming
                 .stream
                 .as_mut()
                 .ok_or(gst::FlowError::NotNegotiated)?;
-            let told = patches.iter().try_for_each(|patch| stream.apply(patch));
-            told.map_err(StreamError::from)
-                .and_then(|()| stream.process(buffer))
+            let told = patches
+                .iter()
+                .try_for_each(|patch| stream.apply(patch, prompts));
+            let drawn = told
+                .map_err(StreamError::from)
+                .and_then(|()| stream.process(buffer));
+            *faults = stream.faults();
+            drawn
         };
+        self.report_faults(*faults);
         match drawn {
             Ok(picture) => {
                 self.stats.lock().unwrap().inferred(began.elapsed());
                 self.announce_latency();
-                picture.map_or(Ok(gst::FlowSuccess::Ok), |picture| self.push(picture))
+                if let Some(picture) = picture {
+                    self.push(picture)?;
+                }
+                self.push_all(Stream::catch_up)?;
+                Ok(gst::FlowSuccess::Ok)
             }
             Err(StreamError::BadFrame(text)) => {
                 gst::element_imp_warning!(
@@ -96,6 +112,22 @@ impl ScopeDiffusion {
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    /// Counts pictures that were none; says so at the first of a run.
+    fn report_faults(&self, faults: u64) {
+        let begins = {
+            let mut stats = self.stats.lock().unwrap();
+            stats.faults_at(faults)
+        };
+        if begins {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Encode,
+                ("the model gave values that are no picture (NaN); the last good picture is held. \
+                 Export it in float32, or with its attention in float32")
+            );
         }
     }
 
@@ -114,12 +146,20 @@ impl ScopeDiffusion {
     }
 
     pub(super) fn drain(&self) -> Result<(), gst::FlowError> {
+        self.push_all(Stream::drain)
+    }
+
+    /// Pushes pictures as long as `next` has one.
+    fn push_all(
+        &self,
+        next: fn(&mut Stream) -> Result<Option<gst::Buffer>, StreamError>,
+    ) -> Result<(), gst::FlowError> {
         loop {
-            let drained = match &mut self.streaming.lock().unwrap().stream {
-                Some(stream) => stream.drain(),
+            let picture = match &mut self.streaming.lock().unwrap().stream {
+                Some(stream) => next(stream),
                 None => return Ok(()),
             };
-            match drained {
+            match picture {
                 Ok(Some(picture)) => self.push(picture)?,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(self.fail(&error)),

@@ -5,18 +5,19 @@
 
 use std::sync::{Arc, LazyLock, Mutex};
 
-use diffusion_engine::{Model, OrtBackend, Patch};
+use diffusion_engine::{EngineError, Model, OrtBackend, Parameters, Patch};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::pads::Rhythm;
 use super::queue::NewestFirst;
-use super::settings::Settings;
-use super::stats::Stats;
-use super::stream::Stream;
-use super::{caps, errors, messages, properties};
 use crate::models;
+use crate::prompts::PromptEncoder;
+use crate::settings::Settings;
+use crate::stats::Stats;
+use crate::stream::Stream;
+use crate::{caps, errors, messages, properties};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -50,6 +51,7 @@ pub struct ScopeDiffusion {
     pub(super) rhythm: Mutex<Rhythm>,
     pub(super) queue: NewestFirst<gst::Buffer, gst::Event>,
     pub(super) stats: Mutex<Stats>,
+    prompts: PromptEncoder,
 }
 
 #[glib::object_subclass]
@@ -105,13 +107,14 @@ impl ObjectSubclass for ScopeDiffusion {
             rhythm: Mutex::default(),
             queue: NewestFirst::default(),
             stats: Mutex::default(),
+            prompts: PromptEncoder::default(),
         }
     }
 }
 
 impl ObjectImpl for ScopeDiffusion {
     fn properties() -> &'static [glib::ParamSpec] {
-        properties::PROPERTIES.as_ref()
+        properties::FILTER.as_ref()
     }
 
     fn signals() -> &'static [glib::subclass::Signal] {
@@ -232,7 +235,10 @@ impl ElementImpl for ScopeDiffusion {
                 *self.streaming.lock().unwrap() = Streaming::default();
                 *self.rhythm.lock().unwrap() = Rhythm::default();
             }
-            gst::StateChange::ReadyToNull => *self.model.lock().unwrap() = None,
+            gst::StateChange::ReadyToNull => {
+                *self.model.lock().unwrap() = None;
+                self.prompts.finish();
+            }
             _ => {}
         }
         Ok(success)
@@ -267,14 +273,45 @@ impl ScopeDiffusion {
     /// Checks a patch and takes it over; the next frame is drawn with it.
     fn apply(&self, json: &str) -> Result<(), String> {
         let patch = Patch::from_json(json).map_err(|error| errors::sentence(&error))?;
-        let mut control = self.control.lock().unwrap();
-        control
-            .settings
-            .parameters
-            .apply(&patch)
-            .map_err(|error| errors::sentence(&error))?;
-        control.unheard.push(patch);
+        let parameters = {
+            let mut control = self.control.lock().unwrap();
+            let parameters = &mut control.settings.parameters;
+            parameters
+                .apply(&patch)
+                .map_err(|error| errors::sentence(&error))?;
+            let parameters = parameters.clone();
+            control.unheard.push(patch);
+            parameters
+        };
+        if self.rhythm.lock().unwrap().live == Some(true) {
+            self.encode_prompts(parameters);
+        }
         Ok(())
+    }
+
+    /// Encodes the prompts beside the stream, so that it does not have to wait for them.
+    fn encode_prompts(&self, parameters: Parameters) {
+        let Some(model) = self.model.lock().unwrap().clone() else {
+            return;
+        };
+        let element = self.obj().downgrade();
+        let failed = move |error: &EngineError| {
+            if let Some(element) = element.upgrade() {
+                let sentence = errors::sentence(error);
+                gst::element_warning!(
+                    element,
+                    gst::LibraryError::Encode,
+                    ("the prompt stays as it was: {sentence}")
+                );
+            }
+        };
+        if let Err(error) = self.prompts.encode(model, parameters, failed) {
+            gst::element_imp_warning!(
+                self,
+                gst::CoreError::Thread,
+                ("the prompt stays as it was: {error}")
+            );
+        }
     }
 
     pub(super) fn settings(&self) -> Settings {

@@ -11,19 +11,11 @@
 use gst::glib;
 use gst::prelude::*;
 
-mod caps;
 mod drawing;
-mod errors;
-mod frame;
 mod imp;
-mod messages;
 mod pads;
-mod properties;
 mod queries;
 mod queue;
-mod settings;
-mod stats;
-mod stream;
 
 glib::wrapper! {
     /// The element.

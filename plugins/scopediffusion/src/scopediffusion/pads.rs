@@ -5,9 +5,9 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::imp::{CAT, ScopeDiffusion};
-use super::messages;
 use super::queue::Item;
-use super::settings::Pacing;
+use crate::messages;
+use crate::settings::Pacing;
 
 /// How far the choice between the two pacing modes has come, and what the inference thread last met.
 #[derive(Debug, Clone, Copy)]

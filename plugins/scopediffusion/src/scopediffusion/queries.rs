@@ -3,8 +3,8 @@
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::caps;
 use super::imp::ScopeDiffusion;
+use crate::caps;
 
 impl ScopeDiffusion {
     pub(super) fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {

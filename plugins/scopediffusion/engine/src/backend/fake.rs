@@ -164,7 +164,7 @@ pub(crate) fn decoder() -> Fake {
 
 pub(crate) fn graphs() -> Graphs {
     Graphs {
-        text_encoder: Box::new(text_encoder()),
+        text_encoders: vec![Box::new(text_encoder())],
         unet: Box::new(unet()),
         encoder: Box::new(encoder()),
         decoder: Box::new(decoder()),

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::fake;
 use crate::parameters::WeightedPrompt;
-use crate::{InputMode, Layout};
+use crate::{CfgType, InputMode, Layout};
 
 mod golden;
+mod modes;
 
 const SIZE: (u32, u32) = (16, 8);
 
@@ -20,12 +21,21 @@ fn stepping(timesteps: &[u16]) -> Parameters {
     }
 }
 
+fn pace(batching: Batching) -> Pace {
+    let frame_buffer = 1;
+    Pace {
+        batching,
+        frame_buffer,
+    }
+}
+
 fn engine(batching: Batching, parameters: Parameters) -> Engine {
-    Engine::new(fake::model(), SIZE, batching, parameters).unwrap()
+    Engine::new(fake::model(), SIZE, pace(batching), parameters).unwrap()
 }
 
 fn patch(engine: &mut Engine, json: &str) {
-    engine.apply(&Patch::from_json(json).unwrap()).unwrap();
+    let patch = Patch::from_json(json).unwrap();
+    engine.apply(&patch, Prompts::Wait).unwrap();
 }
 
 /// A picture that is different for every number.
@@ -91,6 +101,15 @@ fn falling_steps() -> impl Strategy<Value = Vec<u16>> {
     })
 }
 
+fn any_cfg_type() -> impl Strategy<Value = CfgType> {
+    prop_oneof![
+        Just(CfgType::None),
+        Just(CfgType::Full),
+        Just(CfgType::SelfNegative),
+        Just(CfgType::Initialize),
+    ]
+}
+
 /// One model for each kind of prediction.
 static MODELS: LazyLock<Vec<(&str, Arc<Model>)>> = LazyLock::new(|| {
     let model = |prediction| {
@@ -112,12 +131,22 @@ proptest! {
         seed: u64,
         add_noise: bool,
         text: bool,
+        frame_buffer in 1_u32..4,
+        cfg_type in any_cfg_type(),
+        guidance_scale in 0.5_f32..2.5,
+        delta in 0.0_f32..=1.0,
+        latent_feedback in prop_oneof![Just(0.0), 0.0_f32..0.95],
     ) {
         let model = &MODELS.iter().find(|(name, _)| *name == prediction).unwrap().1;
-        let parameters = Parameters { seed, add_noise, motion: 0.3, ..stepping(&steps) };
+        let parameters = Parameters {
+            seed, add_noise, cfg_type, guidance_scale, delta, latent_feedback, motion: 0.3,
+            negative_prompt: "blurry".into(),
+            ..stepping(&steps)
+        };
         let run = |batching| {
+            let pace = Pace { batching, frame_buffer };
             let mut engine =
-                Engine::new(Arc::clone(model), SIZE, batching, parameters.clone()).unwrap();
+                Engine::new(Arc::clone(model), SIZE, pace, parameters.clone()).unwrap();
             all_pictures(&mut engine, frames, text)
         };
 
@@ -129,14 +158,14 @@ proptest! {
 }
 
 #[test]
-fn the_first_pictures_of_the_stream_batch_are_withheld() {
+fn the_first_picture_of_the_stream_batch_comes_at_once_and_the_rest_with_a_delay() {
     let mut engine = engine(Batching::Stream, stepping(&[999, 749, 499]));
 
     assert_eq!(engine.delay(), 2);
-    let outcomes: Vec<_> = (0..4).map(|number| process(&mut engine, number)).collect();
+    let outcomes: Vec<_> = (0..5).map(|number| process(&mut engine, number)).collect();
 
     use Outcome::{Filling, Picture};
-    assert_eq!(outcomes, [Filling, Filling, Picture, Picture]);
+    assert_eq!(outcomes, [Picture, Filling, Filling, Picture, Picture]);
     assert_eq!(engine.drain().unwrap(), Picture);
     assert_eq!(engine.drain().unwrap(), Picture);
     assert_eq!(engine.drain().unwrap(), Filling);
@@ -156,9 +185,14 @@ fn auto_means_sequential_on_the_cpu_and_stream_on_a_gpu() {
     let on = |provider: &str| {
         let graphs = fake::graphs();
         let model = Model::assemble(&fake::folder("epsilon"), graphs, provider).unwrap();
-        Engine::new(Arc::new(model), SIZE, Batching::Auto, stepping(&[749, 499]))
-            .unwrap()
-            .delay()
+        Engine::new(
+            Arc::new(model),
+            SIZE,
+            Pace::default(),
+            stepping(&[749, 499]),
+        )
+        .unwrap()
+        .delay()
     };
 
     assert_eq!((on("cpu"), on("cuda")), (0, 1));
@@ -176,7 +210,7 @@ fn a_network_that_cannot_batch_runs_sequentially() {
     let engine = Engine::new(
         Arc::clone(&model),
         SIZE,
-        Batching::Stream,
+        pace(Batching::Stream),
         stepping(&[749, 499]),
     );
 
@@ -313,11 +347,9 @@ fn a_new_prompt_cancels_a_transition() {
 
     patch(&mut engine, r#"{"prompts": ["snow"]}"#);
 
-    assert!(engine.fade.is_none());
-    assert_eq!(
-        engine.condition,
-        engine.model.condition(engine.parameters()).unwrap()
-    );
+    assert!(!engine.conditions.fades());
+    let condition = engine.model.condition(engine.parameters()).unwrap();
+    assert_eq!(*engine.conditions.shown(), condition);
 }
 
 #[test]
@@ -330,7 +362,7 @@ fn saying_the_same_prompts_again_does_not_disturb_a_transition() {
 
     patch(&mut engine, r#"{"prompts": ["night"], "seed": 3}"#);
 
-    assert!(engine.fade.is_some());
+    assert!(engine.conditions.fades());
 }
 
 #[test]
@@ -350,19 +382,26 @@ fn a_change_of_the_step_count_keeps_the_noise_of_the_rows_that_stay() {
 }
 
 #[test]
-fn a_change_of_the_step_count_fills_the_rows_anew() {
+fn a_change_of_the_step_count_loses_no_frame() {
     let mut engine = engine(Batching::Stream, stepping(&[749, 499]));
     process(&mut engine, 0);
     process(&mut engine, 1);
 
     assert_eq!(engine.in_flight(), 1);
+    let shown = written(&engine);
     patch(&mut engine, r#"{"denoising_step_list": [1000, 750, 500]}"#);
 
-    assert_eq!((engine.delay(), engine.in_flight()), (2, 0));
-    assert!(engine.has_picture(), "the last picture stays");
-    assert_eq!(process(&mut engine, 2), Outcome::Filling);
-    assert_eq!(process(&mut engine, 3), Outcome::Filling);
-    assert_eq!(process(&mut engine, 4), Outcome::Picture);
+    assert_eq!((engine.delay(), engine.in_flight()), (2, 1));
+    assert_eq!(process(&mut engine, 2), Outcome::Picture);
+    assert_eq!(
+        written(&engine),
+        shown,
+        "frame 1 shows the last picture again"
+    );
+    assert_eq!(process(&mut engine, 3), Outcome::Picture, "that of frame 2");
+    assert_ne!(written(&engine), shown);
+    let outcomes = [4, 5].map(|number| process(&mut engine, number));
+    assert_eq!(outcomes, [Outcome::Filling, Outcome::Picture]);
 }
 
 #[test]
@@ -374,8 +413,13 @@ fn a_reset_forgets_the_frames_in_flight() {
     engine.reset();
 
     assert!(!engine.has_picture());
+    assert_eq!(engine.in_flight(), 0);
     assert_eq!(engine.drain().unwrap(), Outcome::Filling);
-    assert_eq!(process(&mut engine, 2), Outcome::Filling);
+    assert_eq!(
+        process(&mut engine, 2),
+        Outcome::Picture,
+        "like a first frame"
+    );
 }
 
 #[test]
@@ -387,13 +431,13 @@ fn resetting_the_cache_keeps_the_picture_that_is_shown() {
     patch(&mut engine, r#"{"reset_cache": true}"#);
 
     assert!(engine.has_picture());
-    assert_eq!(process(&mut engine, 2), Outcome::Filling);
+    assert_eq!(engine.in_flight(), 1, "which shows it again");
 }
 
 #[test]
 fn a_size_that_does_not_fit_is_refused_with_the_rule() {
     for size in [(15, 8), (16, 0), (8, 1 << 20)] {
-        let refused = Engine::new(fake::model(), size, Batching::Auto, Parameters::default());
+        let refused = Engine::new(fake::model(), size, Pace::default(), Parameters::default());
         let error = refused.unwrap_err();
         assert!(
             matches!(error, EngineError::SizeNotDivisible { .. }),
@@ -410,6 +454,7 @@ fn a_size_that_does_not_fit_is_refused_with_the_rule() {
 fn a_frame_of_another_size_is_refused_and_the_engine_goes_on() {
     let mut engine = engine(Batching::Stream, stepping(&[749, 499]));
     process(&mut engine, 0);
+    process(&mut engine, 1);
     let data = picture(1);
     let view = FrameView {
         data: &data,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// `model_index.json`: a hint about names, and this project's own defaults.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct IndexConfig {
     #[serde(rename = "_name_or_path")]
@@ -12,6 +12,19 @@ pub(crate) struct IndexConfig {
     pub(crate) default_video_timesteps: Option<Vec<u16>>,
     /// Timesteps that suit the model for text-to-video, if its maker says so (our own key).
     pub(crate) default_text_timesteps: Option<Vec<u16>>,
+    /// Stable Diffusion XL: an empty negative prompt is all zeros.
+    pub(crate) force_zeros_for_empty_prompt: bool,
+}
+
+impl Default for IndexConfig {
+    fn default() -> Self {
+        Self {
+            name_or_path: None,
+            default_video_timesteps: None,
+            default_text_timesteps: None,
+            force_zeros_for_empty_prompt: true,
+        }
+    }
 }
 
 impl IndexConfig {

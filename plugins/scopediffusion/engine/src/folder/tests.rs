@@ -29,7 +29,7 @@ fn a_whole_folder_opens_without_a_runtime() {
     let folder = Folder::open(&golden::model_dir()).unwrap();
 
     assert_eq!(folder.name(), "model-tiny");
-    assert!(folder.trailing && !folder.has_second_text_encoder);
+    assert!(folder.trailing && folder.text_encoder_2.is_none());
     assert_eq!(folder.autoencoder.scaling(), 1.0);
 }
 
@@ -196,7 +196,7 @@ proptest! {
         }
 
         if let Ok(folder) = Folder::open(copy.path()) {
-            let _ = folder.tokenizer.encode("neon lights at night");
+            let _ = folder.tokenizers[0].encode("neon lights at night");
         }
     }
 }

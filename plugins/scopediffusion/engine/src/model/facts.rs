@@ -8,8 +8,27 @@ use crate::folder::Folder;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Family {
-    /// Stable Diffusion 1 and 2, and whatever shares their contract: one text encoder, one UNet.
+    /// Stable Diffusion 1: one text encoder, 768 values a token.
     StableDiffusion,
+    /// Stable Diffusion 2: one text encoder, 1024 values a token.
+    StableDiffusion2,
+    /// Stable Diffusion XL: two text encoders.
+    StableDiffusionXl,
+    /// Something that shares the contract of Stable Diffusion 1 and 2 but not their sizes.
+    Custom,
+}
+
+impl Family {
+    /// The name as people write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StableDiffusion => "Stable Diffusion 1",
+            Self::StableDiffusion2 => "Stable Diffusion 2",
+            Self::StableDiffusionXl => "Stable Diffusion XL",
+            Self::Custom => "custom",
+        }
+    }
 }
 
 /// Largest side of a picture, pixels: beyond it even a data-centre GPU runs out of memory.
@@ -45,6 +64,14 @@ pub struct Facts {
     pub default_text_steps: Vec<u16>,
     /// Values of one token's embedding.
     pub token_width: usize,
+    /// Whether the guidance scale is an input of the network (a fully distilled LCM): then it
+    /// costs nothing, and the ways of guidance make no difference.
+    pub guidance_embedded: bool,
+    /// Rows that every call of the network has, if it was exported for one number.
+    pub fixed_rows: Option<usize>,
+    pub(crate) has_pooled: bool,
+    pub(crate) has_time_ids: bool,
+    pub(crate) guidance_width: Option<usize>,
 }
 
 impl Facts {
@@ -69,17 +96,6 @@ impl Facts {
             reason,
         })
     }
-}
-
-/// Refuses what the folder alone shows to be beyond this engine.
-pub(super) fn refuse_unknown_family(folder: &Folder) -> Result<(), EngineError> {
-    if folder.has_second_text_encoder {
-        return Err(EngineError::ModelUnsupported {
-            name: folder.name().into(),
-            reason: "it has two text encoders (Stable Diffusion XL)".into(),
-        });
-    }
-    Ok(())
 }
 
 /// Puts together what the files say and what trying the graphs has shown.
@@ -109,7 +125,12 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
     let or = |said: &Option<Vec<u16>>, usual: &[u16]| said.clone().unwrap_or(usual.to_vec());
     Facts {
         name: folder.name().into(),
-        family: Family::StableDiffusion,
+        family: match found.token_width {
+            _ if found.has_pooled => Family::StableDiffusionXl,
+            768 => Family::StableDiffusion,
+            1024 => Family::StableDiffusion2,
+            _ => Family::Custom,
+        },
         latent_channels: found.channels,
         scale_factor: found.scale_factor,
         size_multiple,
@@ -124,5 +145,10 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         default_video_steps: or(&folder.index.default_video_timesteps, video),
         default_text_steps: or(&folder.index.default_text_timesteps, text),
         token_width: found.token_width,
+        guidance_embedded: found.guidance_width.is_some(),
+        fixed_rows: found.fixed_rows,
+        has_pooled: found.has_pooled,
+        has_time_ids: found.has_time_ids,
+        guidance_width: found.guidance_width,
     }
 }

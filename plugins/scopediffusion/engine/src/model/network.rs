@@ -1,4 +1,4 @@
-//! The four graphs of a model behind their locks: who is fed what.
+//! The graphs of a model behind their locks: who is fed what.
 //!
 //! Shapes of results are checked at every call: an ONNX file may promise what it likes.
 
@@ -6,12 +6,17 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::backend::{Feed, Graph, Tensor, Values};
 use crate::error::EngineError;
+use crate::prompt::Condition;
 use crate::tokenizer;
+
+/// Numbers that say where a picture was cut from its original, Stable Diffusion XL's `time_ids`.
+pub(crate) const TIME_IDS: usize = 6;
 
 /// The graphs of a model, open.
 #[derive(Debug)]
 pub(crate) struct Graphs {
-    pub(crate) text_encoder: Box<dyn Graph>,
+    /// One, or two for Stable Diffusion XL.
+    pub(crate) text_encoders: Vec<Box<dyn Graph>>,
     pub(crate) unet: Box<dyn Graph>,
     pub(crate) encoder: Box<dyn Graph>,
     pub(crate) decoder: Box<dyn Graph>,
@@ -24,10 +29,35 @@ pub(crate) struct Rows<'a> {
     pub(crate) sample: &'a [f32],
     /// Timesteps, `[R]`.
     pub(crate) timesteps: &'a [f32],
-    /// Embeddings, `[R, 77, D]`.
+    /// Embeddings of tokens, `[R, 77, D]`.
     pub(crate) context: &'a [f32],
+    /// Embeddings of whole prompts, `[R, P]`; empty where the network wants none.
+    pub(crate) pooled: &'a [f32],
+    /// `[R, 6]`; empty where the network wants none.
+    pub(crate) time_ids: &'a [f32],
+    /// Embedded guidance scale, `[R, G]`; empty where the network wants none.
+    pub(crate) guidance: &'a [f32],
     /// Height and width of a latent.
     pub(crate) latent: (usize, usize),
+}
+
+impl<'a> Rows<'a> {
+    fn part(&self, from: usize, to: usize) -> Self {
+        let count = self.timesteps.len();
+        let cut = |values: &'a [f32]| {
+            let width = values.len() / count;
+            &values[from * width..to * width]
+        };
+        Self {
+            sample: cut(self.sample),
+            timesteps: cut(self.timesteps),
+            context: cut(self.context),
+            pooled: cut(self.pooled),
+            time_ids: cut(self.time_ids),
+            guidance: cut(self.guidance),
+            latent: self.latent,
+        }
+    }
 }
 
 /// A graph with the names that the engine uses it by.
@@ -40,11 +70,39 @@ pub(super) struct Node {
     pub(super) output: String,
 }
 
+/// A text encoder: its node's output is the embedding of tokens.
+#[derive(Debug)]
+pub(super) struct TextEncoder {
+    pub(super) node: Node,
+    /// Output with the embedding of the whole prompt, if it is wanted from this encoder.
+    pub(super) pooled: Option<String>,
+}
+
+/// How the timestep is fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimestepForm {
+    /// Without an axis: all rows of a call share it.
+    Scalar,
+    /// One value for all rows of a call.
+    One,
+    /// One value for each row.
+    EachRow,
+}
+
+/// Inputs of the denoising network that not every model has, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Extras {
+    pub(super) text_embeds: Option<String>,
+    pub(super) time_ids: Option<String>,
+    pub(super) timestep_cond: Option<String>,
+}
+
 /// The graphs by role, and what [`super::trial`] has found out about them.
 #[derive(Debug)]
 pub(super) struct Networks {
-    pub(super) text_encoder: Node,
+    pub(super) text_encoders: Vec<TextEncoder>,
     pub(super) unet: Node,
+    pub(super) extras: Extras,
     pub(super) encoder: Node,
     pub(super) decoder: Node,
     /// Channels of a latent, `C`.
@@ -53,27 +111,50 @@ pub(super) struct Networks {
     pub(super) scale_factor: usize,
     /// Values of one token, `D`.
     pub(super) token_width: usize,
+    pub(super) timestep: TimestepForm,
     /// Whether rows at different timesteps can share a call.
     pub(super) batchable: bool,
-    /// Whether the timestep is fed without an axis.
-    pub(super) scalar_timestep: bool,
+    /// Most rows that can share a call.
+    pub(super) most_rows: usize,
+    /// Whether every call must have `most_rows` rows.
+    pub(super) fixed_rows: bool,
     /// What latents are multiplied with behind the encoder and divided by before the decoder.
     pub(super) scaling: f32,
 }
 
 impl Networks {
-    /// The embedding of one prompt, `[1, 77, D]`.
-    pub(super) fn embed(&self, ids: &[i64]) -> Result<Tensor, EngineError> {
-        let mut out = Tensor::default();
-        self.text_encoder.run(
-            &[Feed {
-                name: &self.text_encoder.inputs[0],
+    /// What one prompt says.
+    ///
+    /// - `ids`: token ids for each text encoder, 77 of them.
+    pub(super) fn embed(&self, ids: &[Vec<i64>]) -> Result<Condition, EngineError> {
+        let (mut tokens, mut pooled) = (Vec::new(), Tensor::default());
+        for (encoder, ids) in self.text_encoders.iter().zip(ids) {
+            let feed = Feed {
+                name: &encoder.node.inputs[0],
                 shape: &[1, ids.len()],
                 values: Values::Whole(ids),
-            }],
-            &mut out,
-        )?;
-        Ok(out)
+            };
+            let mut hidden = Tensor::default();
+            let mut wanted = vec![(encoder.node.output.as_str(), &mut hidden)];
+            if let Some(name) = &encoder.pooled {
+                wanted.push((name, &mut pooled));
+            }
+            encoder.node.run_for(&[feed], &mut wanted)?;
+            match hidden.shape.as_slice() {
+                [1, tokenizer::LENGTH, width] if *width > 0 => tokens.push((*width, hidden.values)),
+                shape => {
+                    let reason = format!("it gave a tensor of {shape:?}, expected [1, 77, any]");
+                    return Err(EngineError::InferenceFailed {
+                        graph: encoder.node.role.into(),
+                        reason,
+                    });
+                }
+            }
+        }
+        Ok(Condition {
+            tokens: side_by_side(&tokens),
+            pooled: pooled.values,
+        })
     }
 
     /// A picture, `[3, H, W]`, as a latent `[C, h, w]` scaled for the denoising network.
@@ -112,24 +193,24 @@ impl Networks {
         Ok(())
     }
 
-    /// The network's output for all rows, `[R, C, h, w]`: in one call if the graph can, else row
-    /// by row.
+    /// The network's output for all rows, `[R, C, h, w]`: in as few calls as the graph allows.
     pub(super) fn denoise(&self, rows: &Rows<'_>, out: &mut Tensor) -> Result<(), EngineError> {
         let (count, (h, w)) = (rows.timesteps.len(), rows.latent);
-        if self.batchable || count == 1 {
+        let together = self.together(rows.timesteps);
+        if together == count && (!self.fixed_rows || count == self.most_rows) {
             return self.denoise_at_once(rows, out);
         }
-        let (mut all, size) = (Vec::new(), self.channels * h * w);
-        for row in 0..count {
-            let context = tokenizer::LENGTH * self.token_width;
-            let one = Rows {
-                sample: &rows.sample[row * size..][..size],
-                timesteps: &rows.timesteps[row..=row],
-                context: &rows.context[row * context..][..context],
-                latent: rows.latent,
-            };
-            self.denoise_at_once(&one, out)?;
-            all.extend_from_slice(&out.values);
+        let (mut all, size, mut from) = (Vec::new(), self.channels * h * w, 0);
+        while from < count {
+            let to = from + self.together(&rows.timesteps[from..]);
+            let part = rows.part(from, to);
+            if self.fixed_rows {
+                self.denoise_filled_up(&part, out)?;
+            } else {
+                self.denoise_at_once(&part, out)?;
+            }
+            all.extend_from_slice(&out.values[..(to - from) * size]);
+            from = to;
         }
         *out = Tensor {
             shape: vec![count, self.channels, h, w],
@@ -138,29 +219,90 @@ impl Networks {
         Ok(())
     }
 
+    /// How many of the first rows can share a call.
+    fn together(&self, timesteps: &[f32]) -> usize {
+        let most = timesteps.len().min(self.most_rows);
+        if self.batchable {
+            return most;
+        }
+        let same = |other: &&f32| **other == timesteps[0];
+        timesteps.iter().take_while(same).count().min(most)
+    }
+
+    /// For a graph that was exported for one number of rows: the last row fills up the rest.
+    fn denoise_filled_up(&self, rows: &Rows<'_>, out: &mut Tensor) -> Result<(), EngineError> {
+        let count = rows.timesteps.len();
+        let filled = |values: &[f32]| {
+            let last = &values[values.len() - values.len() / count..];
+            let mut all = values.to_vec();
+            (count..self.most_rows).for_each(|_| all.extend_from_slice(last));
+            all
+        };
+        let all = [
+            filled(rows.sample),
+            filled(rows.timesteps),
+            filled(rows.context),
+            filled(rows.pooled),
+            filled(rows.time_ids),
+            filled(rows.guidance),
+        ];
+        let [sample, timesteps, context, pooled, time_ids, guidance] = &all;
+        let rows = Rows {
+            sample,
+            timesteps,
+            context,
+            pooled,
+            time_ids,
+            guidance,
+            latent: rows.latent,
+        };
+        self.denoise_at_once(&rows, out)
+    }
+
     fn denoise_at_once(&self, rows: &Rows<'_>, out: &mut Tensor) -> Result<(), EngineError> {
         let (count, (h, w)) = (rows.timesteps.len(), rows.latent);
         let names = &self.unet.inputs;
         let shape = [count, self.channels, h, w];
-        let timestep_shape: &[usize] = if self.scalar_timestep { &[] } else { &[count] };
-        let feeds = [
+        let (timestep_shape, timesteps): (&[usize], _) = match self.timestep {
+            TimestepForm::Scalar => (&[], &rows.timesteps[..1]),
+            TimestepForm::One => (&[1], &rows.timesteps[..1]),
+            TimestepForm::EachRow => (&[count], rows.timesteps),
+        };
+        let context = [count, tokenizer::LENGTH, self.token_width];
+        let [pooled, time_ids, guidance] =
+            [rows.pooled, rows.time_ids, rows.guidance].map(|values| [count, values.len() / count]);
+        fn feed<'f>(name: &'f str, shape: &'f [usize], values: &'f [f32]) -> Feed<'f> {
+            let values = Values::Real(values);
             Feed {
-                name: &names[0],
-                shape: &shape,
-                values: Values::Real(rows.sample),
-            },
-            Feed {
-                name: &names[1],
-                shape: timestep_shape,
-                values: Values::Real(rows.timesteps),
-            },
-            Feed {
-                name: &names[2],
-                shape: &[count, tokenizer::LENGTH, self.token_width],
-                values: Values::Real(rows.context),
-            },
+                name,
+                shape,
+                values,
+            }
+        }
+        let mut feeds = [
+            feed(&names[0], &shape, rows.sample),
+            feed(&names[1], timestep_shape, timesteps),
+            feed(&names[2], &context, rows.context),
+            feed("", &pooled, rows.pooled),
+            feed("", &time_ids, rows.time_ids),
+            feed("", &guidance, rows.guidance),
         ];
-        self.unet.run(&feeds, out)?;
+        // Names in front, so that what the graph does not want falls off the end.
+        let extras = &self.extras;
+        let mut known = 3;
+        for (at, name) in [&extras.text_embeds, &extras.time_ids, &extras.timestep_cond]
+            .into_iter()
+            .enumerate()
+        {
+            if let Some(name) = name {
+                feeds[known] = Feed {
+                    name,
+                    ..feeds[3 + at]
+                };
+                known += 1;
+            }
+        }
+        self.unet.run(&feeds[..known], out)?;
         if out.shape == shape {
             Ok(())
         } else {
@@ -205,10 +347,32 @@ impl Networks {
     }
 }
 
+/// Embeddings of the same tokens by several encoders as one: token by token one after another.
+fn side_by_side(parts: &[(usize, Vec<f32>)]) -> Vec<f32> {
+    if let [(_, only)] = parts {
+        return only.clone();
+    }
+    let mut all = Vec::with_capacity(parts.iter().map(|(_, values)| values.len()).sum());
+    for token in 0..tokenizer::LENGTH {
+        for (width, values) in parts {
+            all.extend_from_slice(&values[token * width..][..*width]);
+        }
+    }
+    all
+}
+
 impl Node {
     fn run(&self, feeds: &[Feed<'_>], out: &mut Tensor) -> Result<(), EngineError> {
+        self.run_for(feeds, &mut [(self.output.as_str(), out)])
+    }
+
+    fn run_for(
+        &self,
+        feeds: &[Feed<'_>],
+        wanted: &mut [(&str, &mut Tensor)],
+    ) -> Result<(), EngineError> {
         let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
-        graph.run(feeds, &mut [(self.output.as_str(), out)])
+        graph.run(feeds, wanted)
     }
 
     fn surprise(&self, actual: &[usize], expected: &[usize]) -> EngineError {

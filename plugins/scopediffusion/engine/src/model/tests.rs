@@ -76,14 +76,17 @@ fn a_graph_in_the_wrong_place_is_not_supported() {
 }
 
 #[test]
-fn two_text_encoders_are_not_supported_yet() {
+fn a_second_text_encoder_without_its_tokenizer_is_incomplete() {
     let error = refusal(|dir| {
         fs::create_dir(dir.join("text_encoder_2")).unwrap();
         let from = dir.join("text_encoder/model.onnx");
         fs::copy(from, dir.join("text_encoder_2/model.onnx")).unwrap();
     });
 
-    assert!(error.to_string().contains("Stable Diffusion XL"), "{error}");
+    let EngineError::ModelFileMissing { path } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(path.ends_with("tokenizer_2/vocab.json"), "{path:?}");
 }
 
 #[test]

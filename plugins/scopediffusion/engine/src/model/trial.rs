@@ -7,17 +7,23 @@
 
 use std::sync::Mutex;
 
-use super::network::{Graphs, Networks, Node, Rows};
+use super::network::{Extras, Graphs, Networks, Node, Rows, TextEncoder, TimestepForm};
 use crate::backend::{Element, Graph, Port, Tensor};
 use crate::error::EngineError;
 use crate::folder::Folder;
+use crate::frame;
+use crate::prompt::Condition;
 use crate::tokenizer;
 
 const IDS: &[&str] = &["input_ids"];
 const HIDDEN: &[&str] = &["last_hidden_state"];
+const POOLED: &[&str] = &["text_embeds", "pooler_output"];
 const SAMPLE: &[&str] = &["sample", "latent_model_input"];
 const TIMESTEP: &[&str] = &["timestep", "t"];
 const CONTEXT: &[&str] = &["encoder_hidden_states", "context"];
+const TEXT_EMBEDS: &[&str] = &["text_embeds"];
+const TIME_IDS_INPUT: &[&str] = &["time_ids"];
+const TIMESTEP_COND: &[&str] = &["timestep_cond"];
 const PREDICTED: &[&str] = &["out_sample", "latent", "noise_pred"];
 const IMAGES: &[&str] = &["sample", "images"];
 const LATENT: &[&str] = &["latent_sample", "latent", "z", "latent_parameters"];
@@ -29,6 +35,13 @@ const TRIAL: usize = 16;
 /// Most values of a latent that a file may ask for, 64 MB.
 const LARGEST_LATENT: usize = 1 << 24;
 
+/// Most rows that a graph may insist on.
+const MOST_FIXED_ROWS: usize = 64;
+
+/// Widths of an embedded guidance scale that can be meant, and the usual one.
+const GUIDANCE_WIDTHS: std::ops::RangeInclusive<usize> = 2..=4096;
+const GUIDANCE_WIDTH: usize = 256;
+
 /// What looking at the graphs and trying them has shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Found {
@@ -38,55 +51,70 @@ pub(super) struct Found {
     pub(super) batchable: bool,
     /// Height and width of the latent, if only one is possible.
     pub(super) fixed_latent: Option<(usize, usize)>,
+    /// Rows that every call must have, if only one number is possible.
+    pub(super) fixed_rows: Option<usize>,
+    /// Whether the network wants an embedding of the whole prompt and where it was cut from.
+    pub(super) has_pooled: bool,
+    pub(super) has_time_ids: bool,
+    /// Values of the embedded guidance scale, if the network wants one.
+    pub(super) guidance_width: Option<usize>,
 }
 
 /// Binds names, runs every graph once, and refuses what does not fit together.
 ///
-/// - `ids`: token ids of the empty prompt.
+/// - `ids`: token ids of the empty prompt for each text encoder.
 pub(super) fn try_out(
     graphs: Graphs,
     folder: &Folder,
-    ids: &[i64],
+    ids: &[Vec<i64>],
 ) -> Result<(Networks, Found), EngineError> {
     let refuse = |reason: String| EngineError::ModelUnsupported {
         name: folder.name().into(),
         reason,
     };
     let unet = look_at_unet(&*graphs.unet, folder).map_err(refuse)?;
-    let bind =
-        |role, graph, inputs: &[&[&str]], output| bind(role, graph, inputs, output).map_err(refuse);
+    let bind = |role, graph, inputs: &[&[&str]], extras: &[&[&str]], output| {
+        bind(role, graph, inputs, extras, output).map_err(refuse)
+    };
+    let extras = [TEXT_EMBEDS, TIME_IDS_INPUT, TIMESTEP_COND];
     let mut networks = Networks {
-        text_encoder: bind("text_encoder", graphs.text_encoder, &[IDS], HIDDEN)?,
-        unet: bind("unet", graphs.unet, &[SAMPLE, TIMESTEP, CONTEXT], PREDICTED)?,
-        encoder: bind("vae_encoder", graphs.encoder, &[IMAGES], LATENT)?,
-        decoder: bind("vae_decoder", graphs.decoder, &[LATENT], IMAGES)?,
+        text_encoders: bind_text_encoders(graphs.text_encoders).map_err(refuse)?,
+        unet: bind(
+            "unet",
+            graphs.unet,
+            &[SAMPLE, TIMESTEP, CONTEXT],
+            &extras,
+            PREDICTED,
+        )?,
+        extras: unet.extras,
+        encoder: bind("vae_encoder", graphs.encoder, &[IMAGES], &[], LATENT)?,
+        decoder: bind("vae_decoder", graphs.decoder, &[LATENT], &[], IMAGES)?,
         channels: unet.channels,
         scale_factor: 1,
         token_width: 0,
+        timestep: unet.timestep,
         batchable: false,
-        scalar_timestep: unet.scalar_timestep,
+        most_rows: unet.fixed_rows.unwrap_or(1),
+        fixed_rows: unet.fixed_rows.is_some(),
         scaling: folder.autoencoder.scaling(),
     };
     let (h, w) = unet.fixed_latent.unwrap_or((TRIAL, TRIAL));
 
     let context = networks.embed(ids).map_err(at_load(folder))?;
-    networks.token_width = match context.shape.as_slice() {
-        [1, tokenizer::LENGTH, width] if *width > 0 => *width,
-        shape => {
-            return Err(refuse(format!(
-                "its text encoder gives a tensor of {shape:?}"
-            )));
-        }
-    };
-    if unet
-        .token_width
-        .is_some_and(|width| width != networks.token_width)
-    {
+    are_numbers("text_encoder", &context.tokens).map_err(refuse)?;
+    networks.token_width = context.tokens.len() / tokenizer::LENGTH;
+    let fits = |wanted: Option<usize>, width| wanted.is_none_or(|wanted| wanted == width);
+    if !fits(unet.token_width, networks.token_width) {
         return Err(refuse(format!(
             "its text encoder gives {} values a token, its unet takes {}",
             networks.token_width,
             unet.token_width.unwrap_or(0)
         )));
+    }
+    let has_pooled = networks.extras.text_embeds.is_some();
+    if has_pooled && context.pooled.is_empty() {
+        let reason = "its unet wants `text_embeds`, but no text encoder gives them".into();
+        return Err(refuse(reason));
     }
 
     let latent = vec![0.1; networks.channels * h * w];
@@ -94,6 +122,7 @@ pub(super) fn try_out(
     networks
         .decode_any(&mut latent.clone(), (h, w), &mut picture)
         .map_err(at_load(folder))?;
+    are_numbers("vae_decoder", &picture.values).map_err(refuse)?;
     networks.scale_factor = match picture.shape.as_slice() {
         [1, 3, height, width] if *height >= h && *height % h == 0 && *width == height / h * w => {
             height / h
@@ -109,43 +138,98 @@ pub(super) fn try_out(
     networks
         .encode(&picture.values, size, &mut out)
         .map_err(at_load(folder))?;
+    are_numbers("vae_encoder", &out.values).map_err(refuse)?;
 
-    let mut trial = |networks: &Networks, timesteps: &[f32]| {
-        let rows = timesteps.len();
-        let (sample, context) = (latent.repeat(rows), context.values.repeat(rows));
-        let latent = (h, w);
-        networks.denoise(
-            &Rows {
-                sample: &sample,
-                timesteps,
-                context: &context,
-                latent,
-            },
-            &mut out,
-        )
+    let trial = Trial {
+        latent,
+        sides: (h, w),
+        context,
+        time_ids: networks.extras.time_ids.is_some(),
+        guidance_width: unet.guidance_width,
     };
-    if unet.may_batch {
+    if unet.fixed_rows.is_none() {
+        networks.most_rows = usize::MAX;
+        networks.batchable = networks.timestep == TimestepForm::EachRow;
+        networks.batchable = networks.batchable && trial.runs(&networks, &[999.0, 99.0]).is_ok();
+        if !networks.batchable && trial.runs(&networks, &[999.0, 999.0]).is_err() {
+            networks.most_rows = 1;
+        }
+    } else if networks.timestep == TimestepForm::EachRow {
         networks.batchable = true;
-        networks.batchable = trial(&networks, &[999.0, 99.0]).is_ok();
     }
-    trial(&networks, &[999.0]).map_err(at_load(folder))?;
+    let out = trial.runs(&networks, &[999.0]).map_err(at_load(folder))?;
+    are_numbers("unet", &out.values).map_err(refuse)?;
     let found = Found {
         channels: networks.channels,
         scale_factor: u32::try_from(networks.scale_factor).unwrap_or(0),
         token_width: networks.token_width,
         batchable: networks.batchable,
         fixed_latent: unet.fixed_latent,
+        fixed_rows: unet.fixed_rows,
+        has_pooled,
+        has_time_ids: trial.time_ids,
+        guidance_width: unet.guidance_width,
     };
     Ok((networks, found))
+}
+
+/// What the denoising network is tried with.
+struct Trial {
+    latent: Vec<f32>,
+    sides: (usize, usize),
+    context: Condition,
+    time_ids: bool,
+    guidance_width: Option<usize>,
+}
+
+impl Trial {
+    fn runs(&self, networks: &Networks, timesteps: &[f32]) -> Result<Tensor, EngineError> {
+        let count = timesteps.len();
+        let pixels = |side: usize| (side * networks.scale_factor) as f32;
+        let (height, width) = (pixels(self.sides.0), pixels(self.sides.1));
+        let pooled: &[f32] = match networks.extras.text_embeds {
+            Some(_) => &self.context.pooled,
+            None => &[],
+        };
+        let time_ids: &[f32] = match self.time_ids {
+            true => &[height, width, 0.0, 0.0, height, width],
+            false => &[],
+        };
+        let mut out = Tensor::default();
+        let rows = Rows {
+            sample: &self.latent.repeat(count),
+            timesteps,
+            context: &self.context.tokens.repeat(count),
+            pooled: &pooled.repeat(count),
+            time_ids: &time_ids.repeat(count),
+            guidance: &vec![0.5; self.guidance_width.unwrap_or(0) * count],
+            latent: self.sides,
+        };
+        networks.denoise(&rows, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Refuses a graph whose weights are damaged: every later picture would be black.
+fn are_numbers(role: &str, values: &[f32]) -> Result<(), String> {
+    if frame::are_numbers(values) {
+        return Ok(());
+    }
+    Err(format!(
+        "its {role} computes values that are no numbers (NaN): its weights are damaged, or too \
+         large for the precision it was exported in"
+    ))
 }
 
 /// What the inputs of the denoising network say by themselves.
 struct UnetInputs {
     channels: usize,
     fixed_latent: Option<(usize, usize)>,
-    scalar_timestep: bool,
-    may_batch: bool,
+    fixed_rows: Option<usize>,
+    timestep: TimestepForm,
     token_width: Option<usize>,
+    extras: Extras,
+    guidance_width: Option<usize>,
 }
 
 fn look_at_unet(unet: &dyn Graph, folder: &Folder) -> Result<UnetInputs, String> {
@@ -164,7 +248,8 @@ fn look_at_unet(unet: &dyn Graph, folder: &Folder) -> Result<UnetInputs, String>
             "its unet takes {channels} channels: it edits or fills pictures"
         ));
     }
-    if let Some(rows) = axis(sample, 0).filter(|rows| *rows != 1) {
+    let fixed_rows = axis(sample, 0);
+    if let Some(rows) = fixed_rows.filter(|rows| !(1..=MOST_FIXED_ROWS).contains(rows)) {
         return Err(format!("its unet takes exactly {rows} rows at a time"));
     }
     if let Some(tokens) = axis(context, 1).filter(|tokens| *tokens != tokenizer::LENGTH) {
@@ -180,13 +265,70 @@ fn look_at_unet(unet: &dyn Graph, folder: &Folder) -> Result<UnetInputs, String>
     if !values.is_some_and(|values| (1..=LARGEST_LATENT).contains(&values)) {
         return Err(format!("its latents have {channels} channels of {h}x{w}"));
     }
+    let named = |aliases| find(unet.inputs(), aliases).map(|port| port.name.clone());
+    let cond = find(unet.inputs(), TIMESTEP_COND);
+    let guidance_width = cond.map(|port| axis(port, 1).unwrap_or(GUIDANCE_WIDTH));
+    if let Some(width) = guidance_width.filter(|width| !GUIDANCE_WIDTHS.contains(width)) {
+        return Err(format!("its unet embeds guidance in {width} values"));
+    }
     Ok(UnetInputs {
         channels,
         fixed_latent,
-        scalar_timestep: timestep.shape.is_empty(),
-        may_batch: axis(sample, 0).is_none() && timestep.shape == [None],
+        fixed_rows,
+        timestep: match timestep.shape.as_slice() {
+            [] => TimestepForm::Scalar,
+            [Some(1)] if fixed_rows != Some(1) => TimestepForm::One,
+            _ => TimestepForm::EachRow,
+        },
         token_width: axis(context, 2),
+        extras: Extras {
+            text_embeds: named(TEXT_EMBEDS),
+            time_ids: named(TIME_IDS_INPUT),
+            timestep_cond: named(TIMESTEP_COND),
+        },
+        guidance_width,
     })
+}
+
+/// One text encoder gives its last hidden state; of two each gives its last but one, and the
+/// second the embedding of the whole prompt as well.
+///
+/// Source: diffusers, pipeline_stable_diffusion_xl.py, `encode_prompt`.
+fn bind_text_encoders(graphs: Vec<Box<dyn Graph>>) -> Result<Vec<TextEncoder>, String> {
+    let several = graphs.len() > 1;
+    let roles = ["text_encoder", "text_encoder_2"];
+    let bound = graphs.into_iter().zip(roles).map(|(graph, role)| {
+        let has = |names: &[&str]| find(graph.outputs(), names).map(|port| port.name.clone());
+        let pooled = match several && role == "text_encoder_2" {
+            true => Some(has(POOLED).ok_or(format!("its {role} has no output `text_embeds`"))?),
+            false => None,
+        };
+        let hidden = match several {
+            true => last_but_one(graph.outputs()).ok_or(format!(
+                "its {role} has no outputs `hidden_states.0` and so on"
+            ))?,
+            false => has(HIDDEN).unwrap_or_default(),
+        };
+        let node = bind(role, graph, &[IDS], &[], &[&hidden])?;
+        Ok(TextEncoder { node, pooled })
+    });
+    bound.collect()
+}
+
+/// The name of the last but one of the outputs `hidden_states.0`, `hidden_states.1` and so on.
+fn last_but_one(outputs: &[Port]) -> Option<String> {
+    let number = |port: &Port| {
+        port.name
+            .strip_prefix("hidden_states.")?
+            .parse::<u32>()
+            .ok()
+    };
+    let last = outputs.iter().filter_map(number).max()?;
+    let wanted = format!("hidden_states.{}", last.checked_sub(1)?);
+    outputs
+        .iter()
+        .any(|port| port.name == wanted)
+        .then_some(wanted)
 }
 
 /// A graph that does not even run at load does not suit us, whatever size or steps are chosen.
@@ -205,6 +347,7 @@ fn bind(
     role: &'static str,
     graph: Box<dyn Graph>,
     wanted: &[&[&str]],
+    extras: &[&[&str]],
     output: &[&str],
 ) -> Result<Node, String> {
     let mut inputs = Vec::with_capacity(wanted.len());
@@ -219,11 +362,10 @@ fn bind(
         }
         inputs.push(port.name.clone());
     }
-    if let Some(extra) = graph
-        .inputs()
-        .iter()
-        .find(|port| !inputs.contains(&port.name))
-    {
+    if let Some(extra) = graph.inputs().iter().find(|port| {
+        let extra = extras.iter().flat_map(|names| names.iter());
+        !inputs.contains(&port.name) && !extra.into_iter().any(|name| port.name == *name)
+    }) {
         return Err(format!(
             "its {role} also wants `{}`{}",
             extra.name,
@@ -251,8 +393,6 @@ fn find<'p>(ports: &'p [Port], aliases: &[&str]) -> Option<&'p Port> {
 /// What an input that we cannot feed usually means.
 fn hint(name: &str) -> &'static str {
     match name {
-        "text_embeds" | "time_ids" => " (Stable Diffusion XL)",
-        "timestep_cond" => " (a fully distilled LCM)",
         _ if name.starts_with("input_control") || name.contains("down_block") => " (ControlNet)",
         _ if name.starts_with("kvo_cache") => " (cached attention)",
         _ => "",
@@ -286,12 +426,13 @@ mod tests {
     #[test]
     fn a_unet_of_another_kind_is_refused_with_its_kind() {
         assert!(unet(|u| u.inputs[0].shape[1] = Some(9)).contains("edits or fills"));
-        assert!(unet(|u| u.inputs[0].shape[0] = Some(2)).contains("exactly 2 rows"));
+        assert!(unet(|u| u.inputs[0].shape[0] = Some(200)).contains("exactly 200 rows"));
         assert!(unet(|u| u.inputs[2].shape[1] = Some(81)).contains("image prompts"));
         assert!(unet(|u| u.inputs[2].shape[2] = Some(768)).contains("its unet takes 768"));
         let wants =
             |name: &'static str| unet(move |u| u.inputs.push(fake::port(name, Element::F32, 2)));
-        assert!(wants("text_embeds").contains("`text_embeds` (Stable Diffusion XL)"));
+        assert!(wants("text_embeds").contains("no text encoder gives them"));
+        assert!(wants("kvo_cache_in_0").contains("`kvo_cache_in_0` (cached attention)"));
         assert!(wants("mystery").ends_with("its unet also wants `mystery`"));
     }
 
@@ -327,13 +468,13 @@ mod tests {
             "{reason}"
         );
         let reason = refusal(|graphs| {
-            graphs.text_encoder = Box::new(Fake {
+            graphs.text_encoders = vec![Box::new(Fake {
                 formula: |_| (vec![1, 2], vec![0.0; 2]),
                 ..fake::text_encoder()
-            });
+            })];
         });
         assert!(
-            reason.contains("its text encoder gives a tensor of [1, 2]"),
+            reason.contains("its text_encoder does not run: it gave a tensor of [1, 2]"),
             "{reason}"
         );
         let reason = unet(|u| u.formula = |_| (vec![1], vec![0.0]));
@@ -345,6 +486,23 @@ mod tests {
             });
         });
         assert!(reason.contains("its vae_encoder does not run"), "{reason}");
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_found_at_load() {
+        let reason = unet(|u| {
+            u.formula = |feeds| {
+                (
+                    feeds[0].shape.to_vec(),
+                    vec![f32::NAN; feeds[0].shape.iter().product()],
+                )
+            }
+        });
+
+        assert!(
+            reason.contains("its unet computes values that are no numbers"),
+            "{reason}"
+        );
     }
 
     #[test]

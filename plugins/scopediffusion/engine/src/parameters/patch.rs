@@ -6,9 +6,13 @@
 
 use serde_json::{Map, Value};
 
+use super::read::{
+    bad, cfg_type, index_steps, input_mode, interpolation, line, number, prompts, seeds, shown,
+    steps, transition, truth, unless_model, whole,
+};
 use super::{
-    InputMode, Interpolation, MAX_PROMPTS, MAX_STEPS, MAX_TEXT, MAX_WEIGHT, STEP_LIST,
-    WeightedPrompt,
+    CfgType, InputMode, Interpolation, MAX_FEEDBACK, MAX_GUIDANCE, MAX_SKIPS, SimilarImageFilter,
+    WeightedPrompt, WeightedSeed,
 };
 use crate::error::EngineError;
 
@@ -39,6 +43,15 @@ pub struct Patch {
     /// `Some(None)` leaves the noise to the denoising steps.
     pub(crate) noise_scale: Option<Option<f32>>,
     pub(crate) seed: Option<u64>,
+    /// Empty after a single seed was said: it ends a blend.
+    pub(crate) seeds: Option<Vec<WeightedSeed>>,
+    pub(crate) seed_interpolation: Option<Interpolation>,
+    pub(crate) cfg_type: Option<CfgType>,
+    pub(crate) guidance_scale: Option<f32>,
+    pub(crate) delta: Option<f32>,
+    pub(crate) noise_controller: Option<bool>,
+    pub(crate) latent_feedback: Option<f32>,
+    pub(crate) filter: FilterPatch,
     pub(crate) input_mode: Option<InputMode>,
     pub(crate) paused: Option<bool>,
     pub(crate) motion: Option<f32>,
@@ -48,14 +61,34 @@ pub struct Patch {
     ignored: Vec<String>,
 }
 
+/// Some of the settings of the similar-image filter.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct FilterPatch {
+    enabled: Option<bool>,
+    threshold: Option<f32>,
+    max_skip_frame: Option<u32>,
+}
+
+impl FilterPatch {
+    pub(super) fn write(self, filter: &mut SimilarImageFilter) {
+        filter.enabled = self.enabled.unwrap_or(filter.enabled);
+        filter.threshold = self.threshold.unwrap_or(filter.threshold);
+        filter.max_skip_frame = self.max_skip_frame.unwrap_or(filter.max_skip_frame);
+    }
+}
+
 impl Patch {
     /// Reads a flat JSON object.
     ///
     /// Keys: `prompts` (list of `{text, weight}` or of texts) or `prompt`, `negative_prompt`,
-    /// `prompt_interpolation_method`, `transition`, `denoising_step_list`, `noise_scale`, `seed` or
-    /// `base_seed`, `input_mode`, `paused`, `reset_cache`, `manage_cache`, `motion`,
-    /// `transition_frames_per_step`, `do_add_noise`. `null` counts as not said; the text `"model"`
-    /// for `noise_scale` or `denoising_step_list` takes back what was said.
+    /// `prompt_interpolation_method`, `transition`, `denoising_step_list` (Scope's numbers) or
+    /// `t_index_list` with `num_inference_steps` (StreamDiffusion's), `noise_scale`,
+    /// `noise_controller`, `seed` or `base_seed`, `seeds` (list of `{seed, weight}` or of numbers)
+    /// with `seed_interpolation_method`, `cfg_type`, `guidance_scale`, `delta`, `latent_feedback`,
+    /// `similar_image_filter` with `similar_image_filter_threshold` and
+    /// `similar_image_filter_max_skip_frame`, `input_mode`, `paused`, `reset_cache`,
+    /// `manage_cache`, `motion`, `transition_frames_per_step`, `do_add_noise`. `null` counts as not
+    /// said; the text `"model"` for `noise_scale` or `denoising_step_list` takes back what was said.
     ///
     /// # Errors
     ///
@@ -95,6 +128,7 @@ impl Patch {
     fn from_entries(entries: &Map<String, Value>) -> Result<Self, EngineError> {
         let mut patch = Self::default();
         let (mut prompt, mut base_seed) = (None, None);
+        let (mut indices, mut grid) = (None, None);
         for (key, value) in entries.iter().filter(|(_, value)| !value.is_null()) {
             match key.as_str() {
                 "prompts" => patch.prompts = Some(prompts(key, value)?),
@@ -107,12 +141,35 @@ impl Patch {
                 "denoising_step_list" => {
                     patch.denoising_steps = Some(unless_model(value, |value| steps(key, value))?);
                 }
+                "t_index_list" => indices = Some(value),
+                "num_inference_steps" => grid = Some(whole(key, value, 50)?),
                 "noise_scale" => {
                     let scale = |value: &Value| number(key, value, 0.0, 1.0);
                     patch.noise_scale = Some(unless_model(value, scale)?);
                 }
                 "seed" => patch.seed = Some(whole(key, value, u64::MAX)?),
                 "base_seed" => base_seed = Some(whole(key, value, u64::MAX)?),
+                "seeds" => patch.seeds = Some(seeds(key, value)?),
+                "seed_interpolation_method" => {
+                    patch.seed_interpolation = Some(interpolation(key, value)?);
+                }
+                "cfg_type" => patch.cfg_type = Some(cfg_type(key, value)?),
+                "guidance_scale" => {
+                    patch.guidance_scale = Some(number(key, value, 0.0, MAX_GUIDANCE)?);
+                }
+                "delta" => patch.delta = Some(number(key, value, 0.0, 1.0)?),
+                "noise_controller" => patch.noise_controller = Some(truth(key, value)?),
+                "latent_feedback" => {
+                    patch.latent_feedback = Some(number(key, value, 0.0, MAX_FEEDBACK)?);
+                }
+                "similar_image_filter" => patch.filter.enabled = Some(truth(key, value)?),
+                "similar_image_filter_threshold" => {
+                    patch.filter.threshold = Some(number(key, value, 0.0, 1.0)?);
+                }
+                "similar_image_filter_max_skip_frame" => {
+                    let most = whole(key, value, MAX_SKIPS)?;
+                    patch.filter.max_skip_frame = Some(most as u32);
+                }
                 "input_mode" => patch.input_mode = Some(input_mode(key, value)?),
                 "paused" => patch.paused = Some(truth(key, value)?),
                 "reset_cache" => patch.reset = truth(key, value)?,
@@ -129,175 +186,20 @@ impl Patch {
         }
         patch.prompts = patch.prompts.or(prompt);
         patch.seed = patch.seed.or(base_seed);
-        Ok(patch)
-    }
-}
-
-fn prompts(key: &str, value: &Value) -> Result<Vec<WeightedPrompt>, EngineError> {
-    let alone = |text| WeightedPrompt { text, weight: 1.0 };
-    match value {
-        Value::String(_) => Ok(vec![alone(line(key, value)?)]),
-        Value::Array(items) if items.len() <= MAX_PROMPTS => items
-            .iter()
-            .map(|item| match item {
-                Value::Object(entries) => {
-                    let text = entries.get("text").unwrap_or(&Value::Null);
-                    let weight = match entries.get("weight").filter(|weight| !weight.is_null()) {
-                        Some(weight) => number(&format!("{key}.weight"), weight, 0.0, MAX_WEIGHT)?,
-                        None => 1.0,
-                    };
-                    Ok(WeightedPrompt {
-                        text: line(&format!("{key}.text"), text)?,
-                        weight,
-                    })
-                }
-                other => Ok(alone(line(key, other)?)),
-            })
-            .collect(),
-        Value::Array(items) => Err(bad(
-            key,
-            &format!("a list of {}", items.len()),
-            "at most 32 prompts",
-        )),
-        other => Err(bad(key, &shown(other), "a list of {text, weight}")),
-    }
-}
-
-fn transition(value: &Value) -> Result<Transition, EngineError> {
-    let Value::Object(entries) = value else {
-        return Err(bad(
-            "transition",
-            &shown(value),
-            "an object with target_prompts",
-        ));
-    };
-    let entry = |key: &str| entries.get(key).filter(|value| !value.is_null());
-    let target = entry("target_prompts").unwrap_or(&Value::Null);
-    let num_steps = match entry("num_steps") {
-        Some(steps) => whole("transition.num_steps", steps, 1000)? as u16,
-        None => 4,
-    };
-    let interpolation = match entry("temporal_interpolation_method") {
-        Some(method) => interpolation("transition.temporal_interpolation_method", method)?,
-        None => Interpolation::Linear,
-    };
-    let target_prompts = prompts("transition.target_prompts", target)?;
-    Ok(Transition {
-        target_prompts,
-        num_steps,
-        interpolation,
-    })
-}
-
-/// `None` for the text `"model"`, which leaves the choice to the model; else what `read` makes of it.
-fn unless_model<T>(
-    value: &Value,
-    read: impl Fn(&Value) -> Result<T, EngineError>,
-) -> Result<Option<T>, EngineError> {
-    if value.as_str() == Some("model") {
-        Ok(None)
-    } else {
-        read(value).map(Some)
-    }
-}
-
-/// Timesteps from Scope's list: one below each number, 0 at least.
-fn steps(key: &str, value: &Value) -> Result<Vec<u16>, EngineError> {
-    let refuse = || bad(key, &shown(value), STEP_LIST);
-    let items = value
-        .as_array()
-        .filter(|items| (1..=MAX_STEPS).contains(&items.len()));
-    let mut steps = Vec::with_capacity(MAX_STEPS);
-    for item in items.ok_or_else(refuse)? {
-        let number = whole(key, item, 1000).map_err(|_| refuse())?;
-        steps.push(number.saturating_sub(1) as u16);
-    }
-    if steps.is_sorted_by(|a, b| a >= b) {
-        Ok(steps)
-    } else {
-        Err(refuse())
-    }
-}
-
-fn interpolation(key: &str, value: &Value) -> Result<Interpolation, EngineError> {
-    match value.as_str() {
-        Some("linear") => Ok(Interpolation::Linear),
-        Some("slerp") => Ok(Interpolation::Slerp),
-        _ => Err(bad(key, &shown(value), "\"linear\" or \"slerp\"")),
-    }
-}
-
-fn input_mode(key: &str, value: &Value) -> Result<InputMode, EngineError> {
-    match value.as_str() {
-        Some("video") => Ok(InputMode::Video),
-        Some("text") => Ok(InputMode::Text),
-        _ => Err(bad(key, &shown(value), "\"video\" or \"text\"")),
-    }
-}
-
-fn line(key: &str, value: &Value) -> Result<String, EngineError> {
-    match value.as_str() {
-        Some(text) if text.chars().count() <= MAX_TEXT => Ok(text.to_string()),
-        Some(text) => {
-            let length = text.chars().count();
-            Err(bad(
-                key,
-                &format!("{length} characters long"),
-                "at most 4000 characters",
-            ))
+        if patch.seed.is_some() && patch.seeds.is_none() {
+            patch.seeds = Some(Vec::new());
         }
-        None => Err(bad(key, &shown(value), "a text")),
-    }
-}
-
-fn truth(key: &str, value: &Value) -> Result<bool, EngineError> {
-    value
-        .as_bool()
-        .ok_or_else(|| bad(key, &shown(value), "true or false"))
-}
-
-fn number(key: &str, value: &Value, least: f32, most: f32) -> Result<f32, EngineError> {
-    let fits = |number: &f64| (f64::from(least)..=f64::from(most)).contains(number);
-    match value.as_f64().filter(fits) {
-        Some(number) => Ok(number as f32),
-        None => Err(bad(
-            key,
-            &shown(value),
-            &format!("a number from {least} to {most}"),
-        )),
-    }
-}
-
-/// A whole number from 0 to `most`; `42.0` counts as one, because JavaScript writes it so.
-fn whole(key: &str, value: &Value, most: u64) -> Result<u64, EngineError> {
-    let exact = |number: f64| {
-        (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
-    };
-    let number = value.as_u64().or_else(|| value.as_f64().and_then(exact));
-    match number.filter(|number| *number <= most) {
-        Some(number) => Ok(number),
-        None => Err(bad(
-            key,
-            &shown(value),
-            &format!("a whole number from 0 to {most}"),
-        )),
-    }
-}
-
-fn bad(key: &str, value: &str, expected: &str) -> EngineError {
-    EngineError::BadParameter {
-        key: key.into(),
-        value: value.into(),
-        expected: expected.into(),
-    }
-}
-
-/// A value as JSON, short enough for one line.
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        if let Some(indices) = indices {
+            if patch.denoising_steps.is_some() {
+                let both = "said together with denoising_step_list";
+                return Err(bad("t_index_list", both, "one of the two"));
+            }
+            let steps = index_steps("t_index_list", indices, grid.unwrap_or(50))?;
+            patch.denoising_steps = Some(Some(steps));
+        } else if grid.is_some() {
+            patch.ignored.push("num_inference_steps".into());
+        }
+        Ok(patch)
     }
 }
 
@@ -397,6 +299,65 @@ mod tests {
         assert_eq!(patch.prompts.unwrap()[0].text, "b");
     }
 
+    #[test]
+    fn indices_mean_the_timesteps_of_the_original() {
+        let steps = |json: &str| {
+            Patch::from_json(json)
+                .unwrap()
+                .denoising_steps
+                .unwrap()
+                .unwrap()
+        };
+
+        assert_eq!(
+            steps(r#"{"t_index_list": [0, 16, 32, 45]}"#),
+            [999, 679, 359, 99]
+        );
+        assert_eq!(
+            steps(r#"{"t_index_list": [32, 45], "num_inference_steps": 50}"#),
+            [359, 99]
+        );
+        assert_eq!(
+            steps(r#"{"t_index_list": [0, 1], "num_inference_steps": 4}"#),
+            [999, 759]
+        );
+        assert!(refusal(r#"{"t_index_list": [45, 32]}"#).contains("rising"));
+        assert!(refusal(r#"{"t_index_list": [50]}"#).contains("below 50"));
+        assert!(refusal(r#"{"t_index_list": [4], "num_inference_steps": 4}"#).contains("below 4"));
+        assert!(refusal(r#"{"t_index_list": [4], "denoising_step_list": [1]}"#).contains("one of"));
+    }
+
+    #[test]
+    fn the_grids_of_indices_match_the_reference() {
+        let stored = crate::golden::Golden::open("common");
+        for (steps, tensor) in [(50, "lcm_grid50"), (8, "lcm_grid8"), (4, "lcm_grid4")] {
+            let expected = stored.floats(tensor);
+            for (index, expected) in expected.iter().enumerate() {
+                let json = format!(r#"{{"t_index_list":[{index}],"num_inference_steps":{steps}}}"#);
+                let patch = Patch::from_json(&json).unwrap();
+                assert_eq!(
+                    f32::from(patch.denoising_steps.unwrap().unwrap()[0]),
+                    *expected
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_seed_ends_a_blend() {
+        let mut parameters = crate::Parameters::default();
+        let mut apply = |json: &str| {
+            parameters.apply(&Patch::from_json(json).unwrap()).unwrap();
+            parameters.all_seeds()
+        };
+        let seed = |seed, weight| WeightedSeed { seed, weight };
+
+        let blend = apply(r#"{"seeds": [{"seed": 1, "weight": 0.5}, 2]}"#);
+        assert_eq!(blend, [seed(1, 0.5), seed(2, 1.0)]);
+        assert_eq!(apply(r#"{"noise_scale": 0.5}"#), blend);
+        assert_eq!(apply(r#"{"seed": 7}"#), [seed(7, 1.0)]);
+    }
+
     /// Every key with every sort of value, so that most cases get past the JSON parser.
     fn any_patch() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
@@ -431,6 +392,15 @@ mod tests {
             Just("manage_cache"),
             Just("reset_cache"),
             Just("transition_frames_per_step"),
+            Just("seeds"),
+            Just("t_index_list"),
+            Just("num_inference_steps"),
+            Just("guidance_scale"),
+            Just("delta"),
+            Just("cfg_type"),
+            Just("latent_feedback"),
+            Just("similar_image_filter_threshold"),
+            Just("similar_image_filter_max_skip_frame"),
         ];
         proptest::collection::vec((key, value), 0..4).prop_map(|entries| {
             let lines: Vec<_> = entries.iter().map(|(k, v)| format!("{k:?}: {v}")).collect();

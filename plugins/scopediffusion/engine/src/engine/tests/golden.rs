@@ -23,9 +23,9 @@ fn load(dir: &std::path::Path) -> Model {
     Model::load(&Folder::open(dir).unwrap(), backend, device, &mut |_| {}).unwrap()
 }
 
-/// The golden model, told that it predicts something else.
-fn predicting(prediction_type: &str) -> Model {
-    let copy = golden::model_copy();
+/// A golden model, told that it predicts something else.
+fn predicting(model: &std::path::Path, prediction_type: &str) -> Model {
+    let copy = golden::copy_of(model);
     let path = copy.path().join("scheduler/scheduler_config.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(
@@ -37,109 +37,163 @@ fn predicting(prediction_type: &str) -> Model {
 }
 
 /// Runs a scenario in both modes and compares every stage that the reference has stored.
-fn matches_the_reference(name: &str) {
-    let (scenario, stored) = (golden::scenario(name), Golden::open(name));
-    let model = Arc::new(predicting(&scenario.prediction_type));
+///
+/// - `dir`: where the scenario lies; `model`: the model below it.
+fn matches_the_reference(dir: &std::path::Path, model: &str, name: &str) {
+    let (scenario, stored) = (golden::scenario_in(dir, name), Golden::open_in(dir, name));
+    let model = Arc::new(predicting(&dir.join(model), &scenario.prediction_type));
     let parameters = Parameters {
         prompts: vec![WeightedPrompt {
             text: PROMPT.into(),
             weight: 1.0,
         }],
+        negative_prompt: golden::NEGATIVE.into(),
         add_noise: scenario.do_add_noise,
+        cfg_type: scenario.cfg_type(),
+        guidance_scale: scenario.guidance_scale,
+        delta: scenario.delta,
         ..stepping(&scenario.timesteps)
     };
     let size = (scenario.hw.1, scenario.hw.0);
     for batching in [Batching::Stream, Batching::Sequential] {
-        let mut engine =
-            Engine::new(Arc::clone(&model), size, batching, parameters.clone()).unwrap();
-        assert_close(
-            "embedding",
-            &engine.condition,
-            &stored.floats("emb_prompt"),
-            TABLE * 10.0,
-        );
+        let pace = Pace {
+            batching,
+            frame_buffer: scenario.frame_buffer as u32,
+        };
+        let mut engine = Engine::new(Arc::clone(&model), size, pace, parameters.clone()).unwrap();
+        conditions_match(&engine, &stored);
         if stored.bytes("frame0.input_rgb").is_none() {
             patch(&mut engine, r#"{"input_mode": "text"}"#);
         }
         engine.stream.set_noise(&stored.floats("init_noise"));
-        let mut next_to_leave = scenario.timesteps.len() - 1;
+        let mut shown = 0;
         for frame in 0..scenario.frames {
             let tensor = |part: &str| stored.floats(&format!("frame{frame}.{part}"));
             if let Some(data) = stored.bytes(&format!("frame{frame}.input_rgb")) {
-                let (width, height) = size;
-                let stride = 3 * width as usize;
-                let view = FrameView {
-                    data: &data,
-                    width,
-                    height,
-                    stride,
-                    layout: Layout::RGB,
-                };
-                frame::read_frame(&view, size, &mut engine.image).unwrap();
-                engine
-                    .model
-                    .encode(&engine.image, size, &mut engine.encoded)
-                    .unwrap();
-                assert_close(
-                    "latent",
-                    &engine.encoded.values,
-                    &tensor("latent"),
-                    TABLE * 10.0,
-                );
-                engine.stream.enter(&tensor("latent"));
+                enter_frames(&mut engine, &data, &tensor("latent"));
             } else {
                 let noise = tensor("input_noise");
                 engine
                     .stream
                     .enter_noise(|sample| sample.copy_from_slice(&noise));
+                engine.waiting.join(Entry::Frame);
             }
             assert_close("x_t", engine.stream.entered(), &tensor("x_t"), TABLE);
-            if engine.advance().unwrap() && next_to_leave < scenario.frames {
-                let tensor = |part: &str| stored.floats(&format!("frame{next_to_leave}.{part}"));
-                assert_close("x0", engine.stream.clean(), &tensor("x0"), PICTURE);
-                assert_close("image", &engine.picture.values, &tensor("image"), PICTURE);
-                let mut bytes = vec![0; engine.image.len()];
-                let (width, height) = size;
-                let (stride, layout) = (3 * width as usize, Layout::RGB);
-                let mut view = FrameViewMut {
-                    data: &mut bytes,
-                    width,
-                    height,
-                    stride,
-                    layout,
-                };
-                engine.write_picture(&mut view).unwrap();
-                let expected = stored
-                    .bytes(&format!("frame{next_to_leave}.output_rgb"))
-                    .unwrap();
-                let off = |(a, b): (&u8, &u8)| a.abs_diff(*b) > 1;
-                assert_eq!(
-                    bytes
-                        .iter()
-                        .zip(&expected)
-                        .filter(|pair| off(*pair))
-                        .count(),
-                    0
-                );
-                next_to_leave += 1;
+            engine.advance().unwrap();
+            while engine.give().unwrap() == Outcome::Picture {
+                picture_matches(&engine, &stored, shown, &scenario);
+                shown += 1;
             }
         }
-        assert!(next_to_leave > 0, "{name} has shown no picture");
+        while engine.drain().unwrap() == Outcome::Picture {
+            picture_matches(&engine, &stored, shown, &scenario);
+            shown += 1;
+        }
+        assert_eq!(shown, scenario.frames * scenario.frame_buffer, "{name}");
     }
 }
 
+fn conditions_match(engine: &Engine, stored: &Golden) {
+    let close = |what: &str, actual: &[f32], tensor: &str| {
+        assert_close(what, actual, &stored.floats(tensor), TABLE * 10.0);
+    };
+    let (shown, negative) = (engine.conditions.shown(), engine.conditions.negative());
+    close("embedding", &shown.tokens, "emb_prompt");
+    if !shown.pooled.is_empty() {
+        close("pooled", &shown.pooled, "pooled_prompt");
+    }
+    if !negative.tokens.is_empty() {
+        close("negative", &negative.tokens, "emb_negative");
+        if !negative.pooled.is_empty() {
+            close("negative pooled", &negative.pooled, "pooled_negative");
+        }
+    }
+}
+
+/// Lets frames in that enter together, comparing their latents on the way.
+fn enter_frames(engine: &mut Engine, data: &[u8], latents: &[f32]) {
+    let (width, height) = engine.size;
+    let stride = 3 * width as usize;
+    let frames = data.chunks(stride * height as usize);
+    for (data, latent) in frames.zip(latents.chunks(engine.values())) {
+        let layout = Layout::RGB;
+        let view = FrameView {
+            data,
+            width,
+            height,
+            stride,
+            layout,
+        };
+        frame::read_frame(&view, engine.size, &mut engine.image).unwrap();
+        engine
+            .model
+            .encode(&engine.image, engine.size, &mut engine.encoded)
+            .unwrap();
+        assert_close("latent", &engine.encoded.values, latent, TABLE * 10.0);
+        engine.stream.enter(latent);
+        engine.waiting.join(Entry::Frame);
+    }
+}
+
+/// Compares picture `shown`, counted over all frames, if the reference has got as far.
+///
+/// The reference shows rubbish until its rows are full, and the engine does not; and it stops
+/// before its rows are empty.
+fn picture_matches(engine: &Engine, stored: &Golden, shown: usize, scenario: &golden::Scenario) {
+    let (buffer, delay) = (scenario.frame_buffer, scenario.timesteps.len() - 1);
+    let (frame, place) = (shown / buffer + delay, shown % buffer);
+    if frame >= scenario.frames {
+        return;
+    }
+    let part = |name: &str, length: usize| -> Vec<f32> {
+        let all = stored.floats(&format!("frame{frame}.{name}"));
+        all[place * length..][..length].to_vec()
+    };
+    let (width, height) = engine.size;
+    let pixels = 3 * (width * height) as usize;
+    assert_close(
+        "image",
+        &engine.picture.values,
+        &part("image", pixels),
+        PICTURE,
+    );
+    if buffer == 1 {
+        let clean = part("x0", engine.values());
+        assert_close("x0", engine.stream.clean(0), &clean, PICTURE);
+    }
+    let mut bytes = vec![0; pixels];
+    let (stride, layout) = (3 * width as usize, Layout::RGB);
+    let mut view = FrameViewMut {
+        data: &mut bytes,
+        width,
+        height,
+        stride,
+        layout,
+    };
+    engine.write_picture(&mut view).unwrap();
+    let expected = stored.bytes(&format!("frame{frame}.output_rgb")).unwrap();
+    let expected = &expected[place * pixels..][..pixels];
+    let off = bytes
+        .iter()
+        .zip(expected)
+        .filter(|(a, b)| a.abs_diff(**b) > 1);
+    assert_eq!(off.count(), 0, "bytes of picture {shown}");
+}
+
 macro_rules! scenarios {
-    ($($name:ident),* $(,)?) => {
+    ($dir:expr, $model:literal, $($name:ident),* $(,)?) => {
         $(
             #[test]
             fn $name() {
-                matches_the_reference(stringify!($name));
+                matches_the_reference(&$dir, $model, stringify!($name));
             }
         )*
     };
 }
 
 scenarios!(
+    golden::dir(),
+    "model-tiny",
     turbo_1step_img2img,
     turbo_1step_txt2img,
     turbo_4step_scope_list,
@@ -147,7 +201,59 @@ scenarios!(
     img2img_2step_none,
     img2img_2step_vpred,
     img2img_2step_noaddnoise,
+    img2img_2step_self,
+    img2img_3step_self,
+    img2img_2step_initialize,
+    img2img_2step_full,
+    img2img_1step_self_fixed,
+    img2img_2step_fb2,
 );
+
+mod xl {
+    use super::*;
+
+    scenarios!(
+        golden::xl_dir(),
+        "model-tiny-xl",
+        turbo_1step_img2img,
+        img2img_2step_self,
+        img2img_2step_full,
+        lcm_4step_txt2img,
+    );
+
+    #[test]
+    fn the_folder_is_discovered_from_its_files() {
+        let model = load(&golden::xl_dir().join("model-tiny-xl"));
+        let facts = model.facts();
+
+        assert_eq!(facts.family, crate::Family::StableDiffusionXl);
+        assert_eq!((facts.token_width, facts.size_multiple), (40, 16));
+        assert!(facts.batchable && facts.has_pooled && facts.has_time_ids);
+    }
+
+    #[test]
+    fn an_empty_negative_prompt_says_nothing() {
+        let model = load(&golden::xl_dir().join("model-tiny-xl"));
+        let negative = |text: &str| {
+            let negative_prompt = text.to_string();
+            model
+                .negative(&Parameters {
+                    negative_prompt,
+                    ..Parameters::default()
+                })
+                .unwrap()
+        };
+
+        assert!(
+            negative("")
+                .tokens
+                .iter()
+                .chain(&negative("").pooled)
+                .all(|v| *v == 0.0)
+        );
+        assert!(negative("blurry").pooled.iter().any(|v| *v != 0.0));
+    }
+}
 
 #[test]
 fn the_text_encoder_reads_as_the_reference_does() {
@@ -166,7 +272,7 @@ fn the_text_encoder_reads_as_the_reference_does() {
             prompt_interpolation: method,
             ..Parameters::default()
         };
-        model.condition(&parameters).unwrap()
+        model.condition(&parameters).unwrap().tokens
     };
 
     use crate::Interpolation::{Linear, Slerp};

@@ -9,6 +9,12 @@ pub(crate) struct Stats {
     pub(crate) frames_out: u64,
     /// Displaced by a newer frame before they could be inferred (`pacing=live`).
     pub(crate) frames_dropped: u64,
+    /// Pictures that were none (NaN): the last good one was shown instead.
+    pub(crate) frames_faulty: u64,
+    /// Whether the last frame was one of those.
+    faulty: bool,
+    /// What the engine of this stream had counted so far.
+    faults: u64,
     /// A smoothed time from frame to picture; zero before the first.
     pub(crate) inference: Duration,
     inferences: u64,
@@ -25,6 +31,17 @@ impl Stats {
             _ => self.inference - self.inference / 8 + took / 8,
         };
         self.inferences += 1;
+    }
+
+    /// Takes over how many faults the engine has counted; true at the first of a run.
+    pub(crate) fn faults_at(&mut self, faults: u64) -> bool {
+        // An engine begins at zero, and a new size brings a new engine.
+        let new = faults.saturating_sub(if faults < self.faults { 0 } else { self.faults });
+        self.faults = faults;
+        self.frames_faulty += new;
+        let begins = new > 0 && !self.faulty;
+        self.faulty = new > 0;
+        begins
     }
 
     /// Latency worth announcing for the present inference time, or `None` while the announced one still holds.
@@ -44,6 +61,7 @@ impl Stats {
             .field("frames-in", self.frames_in)
             .field("frames-out", self.frames_out)
             .field("frames-dropped", self.frames_dropped)
+            .field("frames-faulty", self.frames_faulty)
             .field("inference-ms", self.inference.as_secs_f64() * 1e3)
             .field("latency", self.latency)
             .field("provider", provider)
@@ -72,6 +90,16 @@ mod tests {
 
         stats.inferred(Duration::from_millis(40));
         assert_eq!(stats.inference, Duration::from_millis(40));
+    }
+
+    #[test]
+    fn a_run_of_faults_is_told_once_and_counted_whole() {
+        let mut stats = Stats::default();
+
+        let told = [0, 1, 2, 2, 3, 1].map(|faults| stats.faults_at(faults));
+
+        assert_eq!(told, [false, true, false, false, true, false]);
+        assert_eq!(stats.frames_faulty, 4);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use diffusion_engine::EngineError;
 
-use super::stream::StreamError;
+use crate::stream::StreamError;
 
 /// The message to post for an engine error: what, where, and what to do next.
 pub(crate) fn engine(error: &EngineError) -> gst::ErrorMessage {

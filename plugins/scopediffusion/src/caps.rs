@@ -4,7 +4,7 @@ use diffusion_engine::Facts;
 use gst::prelude::*;
 use gst_video::VideoFormat;
 
-use super::settings::Settings;
+use crate::settings::Settings;
 
 /// 8-bit packed RGB in every order; alpha, where there is room for it, is kept opaque.
 const FORMATS: [VideoFormat; 10] = [

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use diffusion_engine::{Batching, Device, InputMode, Parameters, Provider};
+use diffusion_engine::{Batching, CfgType, Device, InputMode, Pace, Parameters, Provider};
 use gst::glib;
 
 /// How the element keeps time.
@@ -73,6 +73,54 @@ pub(crate) enum InputModeChoice {
     Text = 1,
 }
 
+/// Where the unconditional prediction of guidance comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstScopeDiffusionCfgType")]
+#[repr(i32)]
+pub(crate) enum CfgTypeChoice {
+    #[enum_value(name = "No guidance", nick = "none")]
+    None = 0,
+    #[enum_value(
+        name = "Classifier-free guidance: the network runs twice as many rows",
+        nick = "full"
+    )]
+    Full = 1,
+    #[default]
+    #[enum_value(
+        name = "Residual noise in place of the negative prompt: costs nothing",
+        nick = "self"
+    )]
+    SelfNegative = 2,
+    #[enum_value(
+        name = "As self, but the first step asks about the negative prompt",
+        nick = "initialize"
+    )]
+    Initialize = 3,
+}
+
+impl From<CfgType> for CfgTypeChoice {
+    fn from(kind: CfgType) -> Self {
+        match kind {
+            CfgType::None => Self::None,
+            CfgType::Full => Self::Full,
+            CfgType::SelfNegative => Self::SelfNegative,
+            CfgType::Initialize => Self::Initialize,
+        }
+    }
+}
+
+impl CfgTypeChoice {
+    /// The word for it in `parameters`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Full => "full",
+            Self::SelfNegative => "self",
+            Self::Initialize => "initialize",
+        }
+    }
+}
+
 impl From<InputMode> for InputModeChoice {
     fn from(mode: InputMode) -> Self {
         match mode {
@@ -83,7 +131,7 @@ impl From<InputMode> for InputModeChoice {
 }
 
 /// Everything that is settled before the element runs. Live controls are in [`Parameters`].
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
     /// A diffusers-style folder of ONNX graphs; `None` is the built-in model. Read going NULL → READY.
     pub(crate) model_dir: Option<PathBuf>,
@@ -97,12 +145,31 @@ pub(crate) struct Settings {
     pub(crate) pacing: Pacing,
     /// Read when caps arrive.
     pub(crate) batching: BatchingChoice,
+    /// Frames that go through the network together, 1 to 8. Read when caps arrive.
+    pub(crate) frame_buffer: u32,
     /// Width the model works at, pixels; 0 is the width of the caps. Read when caps arrive.
     pub(crate) width: u32,
     /// Height the model works at, pixels; 0 is the height of the caps. Read when caps arrive.
     pub(crate) height: u32,
     /// The live controls as they stand, all patches applied.
     pub(crate) parameters: Parameters,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model_dir: None,
+            execution_provider: ExecutionProvider::default(),
+            device: 0,
+            onnxruntime_lib: None,
+            pacing: Pacing::default(),
+            batching: BatchingChoice::default(),
+            frame_buffer: 1,
+            width: 0,
+            height: 0,
+            parameters: Parameters::default(),
+        }
+    }
 }
 
 impl Settings {
@@ -119,11 +186,14 @@ impl Settings {
         }
     }
 
-    pub(crate) fn batching(&self) -> Batching {
-        match self.batching {
-            BatchingChoice::Auto => Batching::Auto,
-            BatchingChoice::Stream => Batching::Stream,
-            BatchingChoice::Sequential => Batching::Sequential,
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            batching: match self.batching {
+                BatchingChoice::Auto => Batching::Auto,
+                BatchingChoice::Stream => Batching::Stream,
+                BatchingChoice::Sequential => Batching::Sequential,
+            },
+            frame_buffer: self.frame_buffer,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use diffusion_engine::{Engine, EngineError, Model, Outcome, Patch};
+use diffusion_engine::{Engine, EngineError, Model, Outcome, Patch, Prompts};
 use gst::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
-use super::frame::{self, Scaler};
-use super::settings::Settings;
+use crate::frame::{self, Scaler};
+use crate::settings::Settings;
 
 /// Why a frame gave no picture.
 #[derive(Debug)]
@@ -49,12 +49,7 @@ impl Stream {
         info: VideoInfo,
     ) -> Result<Self, StreamError> {
         let size = settings.model_size(info.width(), info.height());
-        let engine = Engine::new(
-            model,
-            size,
-            settings.batching(),
-            settings.parameters.clone(),
-        )?;
+        let engine = Engine::new(model, size, settings.pace(), settings.parameters.clone())?;
         let scaler = (size != (info.width(), info.height()))
             .then(|| Scaler::new(&info, size))
             .transpose()
@@ -83,12 +78,25 @@ impl Stream {
         }
     }
 
-    /// Takes a patch over. One that drops rows in flight drops the timestamps that waited for their pictures too.
-    pub(crate) fn apply(&mut self, patch: &Patch) -> Result<(), EngineError> {
-        self.engine.apply(patch)?;
-        let lost = self.in_flight.len().saturating_sub(self.engine.in_flight());
-        self.in_flight.drain(..lost);
+    /// Takes a patch over.
+    pub(crate) fn apply(&mut self, patch: &Patch, prompts: Prompts) -> Result<(), EngineError> {
+        self.engine.apply(patch, prompts)?;
+        self.forget_lost(0);
         Ok(())
+    }
+
+    /// Pictures so far that were no pictures and were not shown.
+    pub(crate) fn faults(&self) -> u64 {
+        self.engine.faults()
+    }
+
+    /// Drops the timestamps of frames that will have no picture, oldest first.
+    ///
+    /// - `leaving`: frames whose picture is complete now.
+    fn forget_lost(&mut self, leaving: usize) {
+        let waiting = self.engine.in_flight() + leaving;
+        let lost = self.in_flight.len().saturating_sub(waiting);
+        self.in_flight.drain(..lost);
     }
 
     /// Runs one frame; gives the picture that is complete now, with the timestamps of its own input.
@@ -117,6 +125,16 @@ impl Stream {
         self.collect(outcome)
     }
 
+    /// A further picture that is complete now, after a change that made the delay shorter.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`].
+    pub(crate) fn catch_up(&mut self) -> Result<Option<gst::Buffer>, StreamError> {
+        let outcome = self.engine.catch_up()?;
+        self.collect(outcome)
+    }
+
     /// The next picture still in flight at the end of the stream.
     ///
     /// # Errors
@@ -137,9 +155,9 @@ impl Stream {
     }
 
     fn collect(&mut self, outcome: Outcome) -> Result<Option<gst::Buffer>, StreamError> {
-        match outcome {
-            Outcome::Filling => return Ok(None),
-            Outcome::Picture => {}
+        self.forget_lost(usize::from(outcome == Outcome::Picture));
+        if outcome == Outcome::Filling {
+            return Ok(None);
         }
         let Some(mut buffer) = self.in_flight.pop_front() else {
             return Ok(None);

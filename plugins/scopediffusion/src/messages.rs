@@ -52,7 +52,7 @@ pub(crate) fn dropped(
 pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
     gst::Structure::builder("application/x-scopediffusion-model")
         .field("name", facts.name.as_str())
-        .field("family", format!("{:?}", facts.family))
+        .field("family", facts.family.name())
         .field("provider", facts.provider.as_str())
         .field("latent-channels", facts.latent_channels as u64)
         .field("size-multiple", facts.size_multiple)

@@ -1,0 +1,53 @@
+//! How frames are taken in, and what becomes of them.
+
+/// How the denoising steps of a frame are put into calls of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Batching {
+    /// Stream batch on a GPU, sequential on the CPU.
+    #[default]
+    Auto,
+    /// All steps in one call, for several frames at once: highest throughput, S−1 frames delay.
+    /// Sequential all the same if the model cannot take rows at different timesteps.
+    Stream,
+    /// One call for each step: no delay.
+    Sequential,
+}
+
+/// How frames are put into calls of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// What becomes of several steps.
+    pub batching: Batching,
+    /// Frames that go through the network together, 1 to 8: more throughput, more delay.
+    pub frame_buffer: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            batching: Batching::Auto,
+            frame_buffer: 1,
+        }
+    }
+}
+
+/// Most frames that go through the network together.
+pub(super) const MOST_TOGETHER: u32 = 8;
+
+/// What becomes of prompts that are not encoded yet when they are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prompts {
+    /// They are encoded at once, and [`Engine::apply`] waits for it.
+    Wait,
+    /// The old ones are shown until somebody has called [`Model::prepare`].
+    Later,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is a picture to write: that of the first frame in flight, which is now no longer so.
+    Picture,
+    /// No picture yet: the frame is in flight. From [`Engine::drain`]: nothing is left in flight.
+    Filling,
+}
