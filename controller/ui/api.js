@@ -57,6 +57,11 @@ export const modelStatus = (id, signal) =>
   call("GET", `/api/v1/models/status?pipeline_id=${encodeURIComponent(id)}`, undefined, signal);
 export const downloadModel = (id, signal) => call("POST", "/api/v1/models/download", { pipeline_id: id }, signal);
 
+export const cloudStatus = (signal) => call("GET", "/api/v1/cloud/status", undefined, signal);
+/** Answers once the credentials are accepted or refused; `wish` may leave out what the server has configured. */
+export const connectCloud = (wish) => call("POST", "/api/v1/fal/connect", wish);
+export const disconnectCloud = () => call("POST", "/api/v1/cloud/disconnect", {});
+
 export const addCandidates = (sessionId, candidates) =>
   call("PATCH", `/api/v1/webrtc/offer/${encodeURIComponent(sessionId)}`, { candidates });
 

@@ -4,6 +4,7 @@
 // on <body> as `data-state`; the style sheet and the tests read it there.
 
 import * as api from "./api.js";
+import { CloudSwitch } from "./cloud.js";
 import { element } from "./element.js";
 import { Figures } from "./figures.js";
 import { bindKeys } from "./keys.js";
@@ -39,6 +40,7 @@ const picker = new SourcePicker(source);
 const prompts = new Prompts(by("prompts"));
 const parameters = new Parameters(by("live-fields"), by("load-fields"));
 const figures = new Figures(by("figures"), by("output-video"), source);
+const cloud = new CloudSwitch();
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
 let models = [];
@@ -46,6 +48,7 @@ let session = null;
 let attempt = null;
 let patience = 0;
 let knocking = 0;
+let machineHere = "";
 
 const state = () => document.body.dataset.state;
 const isBusy = () => !["idle", "error"].includes(state());
@@ -349,8 +352,15 @@ function setRate(rate) {
 async function describeServer() {
   const [machine, health] = await Promise.allSettled([api.hardware(), api.health()]);
   const memory = machine.value?.vram_gb;
-  by("machine").textContent = machine.value ? (memory ? `GPU, ${Math.round(memory)} GB` : "CPU") : "";
+  machineHere = machine.value ? (memory ? `GPU, ${Math.round(memory)} GB` : "CPU") : "";
+  cloud.begin();
+  nameMachine({});
   by("version").textContent = health.value?.version ? `gst-scope ${health.value.version}` : "";
+}
+
+/** Which machine makes the pictures: this one, or the cloud's once its pictures come. */
+function nameMachine({ app_id: app, stage }) {
+  by("machine").textContent = app && stage === "live" ? `Cloud · ${app}` : machineHere;
 }
 
 function change(patch) {
@@ -367,6 +377,7 @@ by("rate").addEventListener("change", () => setRate(Number(by("rate").value)));
 by("stamp").addEventListener("change", () => {
   source.stamped = by("stamp").checked;
 });
+cloud.addEventListener("change", ({ detail }) => nameMachine(detail));
 picker.addEventListener("change", drawParameters);
 figures.addEventListener("silence", lose);
 prompts.addEventListener("change", ({ detail }) => change(detail));

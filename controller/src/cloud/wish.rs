@@ -70,8 +70,8 @@ impl WishError {
     /// What to do next.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NoApp => "send `app_id`, or start gst-scope with FAL_APP_ID set",
-            Self::NoKey => "send `api_key`, or start gst-scope with FAL_KEY set",
+            Self::NoApp => "name the app (`app_id`), or start gst-scope with FAL_APP_ID set",
+            Self::NoKey => "give a key (`api_key`), or start gst-scope with FAL_KEY set",
         }
     }
 }
