@@ -1,4 +1,6 @@
-//! Getting a JSON body out of a request.
+//! Getting JSON values out of a request.
+
+use std::collections::HashMap;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -7,6 +9,21 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::issue::Issue;
+
+/// The values of an address's query as JSON ones, so that they are checked like a body's: numbers and flags where they
+/// read as such, text otherwise.
+pub(super) fn query_values(query: HashMap<String, String>) -> Map<String, Value> {
+    let value = |text: String| {
+        let plain = text.parse::<u64>().map(Value::from);
+        plain
+            .or_else(|_| text.parse::<bool>().map(Value::from))
+            .unwrap_or(Value::String(text))
+    };
+    query
+        .into_iter()
+        .map(|(key, text)| (key, value(text)))
+        .collect()
+}
 
 /// A JSON object, whatever the request calls its content type.
 ///

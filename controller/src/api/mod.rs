@@ -10,6 +10,7 @@ mod extract;
 mod files;
 mod hardware;
 mod health;
+mod input_sources;
 mod issue;
 mod logs;
 mod models;
@@ -80,6 +81,7 @@ pub fn router(state: AppState) -> Router {
         .merge(session::routes())
         .merge(assets::routes())
         .merge(cloud::routes())
+        .merge(input_sources::routes())
         .merge(logs::routes())
         .merge(stand_ins::routes())
         .route("/api", any(unknown_route))

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::AppState;
 
 /// Method, path and body.
-const TABLE: [(Method, &str, &str); 14] = [
+const TABLE: [(Method, &str, &str); 13] = [
     (
         Method::GET,
         "/api/v1/onboarding/status",
@@ -24,11 +24,6 @@ const TABLE: [(Method, &str, &str); 14] = [
         Method::GET,
         "/api/v1/plugins",
         r#"{"plugins":[],"total":0,"failed_plugins":[]}"#,
-    ),
-    (
-        Method::GET,
-        "/api/v1/input-sources",
-        r#"{"input_sources":[]}"#,
     ),
     (Method::GET, "/api/v1/keys", r#"{"keys":[]}"#),
     (

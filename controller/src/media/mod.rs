@@ -32,6 +32,7 @@ pub(crate) mod receive;
 pub mod remb;
 pub mod rtcp;
 pub(crate) mod send;
+pub mod senders;
 pub(crate) mod share;
 pub mod switch;
 pub mod template;

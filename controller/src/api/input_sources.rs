@@ -1,0 +1,198 @@
+//! Pictures of other applications on this machine: who shares one, how large it is, what it looks like.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::AppState;
+use super::error::ApiError;
+use super::extract::query_values;
+use super::shape::{Field, Shape, check_fields, optional};
+use crate::media::senders::{self, Preview, Sender};
+
+/// Every kind a client may ask for: name, title, description. Only the first can be there.
+const KINDS: [(&str, &str, &str); 3] = [
+    (
+        "spout",
+        "Spout",
+        "Pictures that other applications on this machine share by name",
+    ),
+    ("ndi", "NDI", "Pictures from the network"),
+    (
+        "syphon",
+        "Syphon",
+        "Pictures that other applications on a Mac share",
+    ),
+];
+/// How long a preview waits for a picture before it ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a sender without a size is looked at again.
+const LOOK: Duration = Duration::from_millis(50);
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/v1/input-sources", get(kinds))
+        .route("/api/v1/input-sources/{kind}/sources", get(sources))
+        .route(
+            "/api/v1/input-sources/{kind}/sources/{identifier}/resolution",
+            get(resolution),
+        )
+        .route(
+            "/api/v1/input-sources/{kind}/sources/{identifier}/stream",
+            get(stream),
+        )
+}
+
+async fn kinds(State(_): State<AppState>) -> Json<Value> {
+    let kind = |(id, name, description): (&str, &str, &str)| {
+        json!({
+            "source_id": id,
+            "source_name": name,
+            "source_description": description,
+            "available": id == KINDS[0].0 && senders::is_available(),
+        })
+    };
+    Json(json!({ "input_sources": KINDS.map(kind) }))
+}
+
+async fn sources(Path(kind): Path<String>) -> Result<Json<Value>, ApiError> {
+    check(&kind)?;
+    let source = |sender: &Sender| {
+        json!({
+            "name": sender.name,
+            "identifier": sender.name,
+            "metadata": sender.size.map(|(width, height)| json!({"width": width, "height": height})),
+        })
+    };
+    let found: Vec<_> = list().await.iter().map(source).collect();
+    Ok(Json(json!({ "source_type": kind, "sources": found })))
+}
+
+async fn resolution(
+    Path((kind, identifier)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
+    check(&kind)?;
+    let query = read(
+        query,
+        &[optional("timeout_ms", Shape::Whole(0.0, 30_000.0))],
+    )?;
+    let wait = query.get("timeout_ms").and_then(Value::as_u64);
+    let patience = Duration::from_millis(wait.unwrap_or(5000));
+    let end = Instant::now() + patience;
+    loop {
+        let found = find(&identifier).await?;
+        if let Some((width, height)) = found.size {
+            return Ok(Json(json!({ "width": width, "height": height })));
+        }
+        if Instant::now() >= end {
+            return Err(ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "no_picture_yet",
+                format!("`{identifier}` has shown no picture within {patience:?}"),
+                "start its output, then ask again",
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// JPEG after JPEG, for an `<img>`; ends when the sender has gone or the reader leaves.
+async fn stream(
+    Path((kind, identifier)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Response, ApiError> {
+    check(&kind)?;
+    let fields = [
+        optional("fps", Shape::Whole(1.0, 30.0)),
+        optional("flip_vertical", Shape::Flag),
+    ];
+    let query = read(query, &fields)?;
+    let rate = query.get("fps").and_then(Value::as_u64);
+    let rate = rate.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(2);
+    let flipped = query.get("flip_vertical").and_then(Value::as_bool) == Some(true);
+    find(&identifier).await?;
+    let started =
+        tokio::task::spawn_blocking(move || Preview::start(&identifier, rate, flipped)).await;
+    let preview = match started {
+        Ok(Ok(preview)) => preview,
+        Ok(Err(error)) => return Err(ApiError::internal("no_preview", error.to_string())),
+        Err(_) => return Err(ApiError::internal("no_preview", "the preview broke off")),
+    };
+    let parts = futures_util::stream::unfold(preview, |mut preview| async move {
+        let picture = preview.next(PATIENCE).await?;
+        let part = part(&picture)?;
+        Some((Ok::<_, Infallible>(part), preview))
+    });
+    let kind = "multipart/x-mixed-replace; boundary=frame";
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+/// One picture in its wrapping.
+fn part(picture: &gst::BufferRef) -> Option<Bytes> {
+    let jpeg = picture.map_readable().ok()?;
+    let head = format!(
+        "--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+        jpeg.len()
+    );
+    Some([head.as_bytes(), &jpeg, b"\r\n"].concat().into())
+}
+
+fn read(query: HashMap<String, String>, fields: &[Field]) -> Result<Map<String, Value>, ApiError> {
+    let values = query_values(query);
+    let issues = check_fields(fields, &values, &["query".into()]);
+    if issues.is_empty() {
+        Ok(values)
+    } else {
+        Err(issues.into())
+    }
+}
+
+async fn list() -> Vec<Sender> {
+    tokio::task::spawn_blocking(senders::list)
+        .await
+        .unwrap_or_default()
+}
+
+async fn find(name: &str) -> Result<Sender, ApiError> {
+    let found = list().await.into_iter().find(|sender| sender.name == name);
+    found.ok_or_else(|| {
+        ApiError::not_found(
+            "no_such_sender",
+            format!("nobody shares a picture as `{name}`"),
+            "see GET /api/v1/input-sources/spout/sources",
+        )
+    })
+}
+
+fn check(kind: &str) -> Result<(), ApiError> {
+    let known = KINDS.map(|(id, _, _)| id);
+    if !known.contains(&kind) {
+        return Err(ApiError::not_found(
+            "unknown_input_source",
+            format!("there is no input source `{kind}`"),
+            format!("known are {}", known.join(", ")),
+        ));
+    }
+    if kind != KINDS[0].0 || !senders::is_available() {
+        return Err(ApiError::bad_request(
+            "input_source_unavailable",
+            format!("`{kind}` is not available on this system"),
+            "see `available` in GET /api/v1/input-sources",
+        ));
+    }
+    Ok(())
+}
