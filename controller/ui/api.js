@@ -62,6 +62,17 @@ export const cloudStatus = (signal) => call("GET", "/api/v1/cloud/status", undef
 export const connectCloud = (wish) => call("POST", "/api/v1/fal/connect", wish);
 export const disconnectCloud = () => call("POST", "/api/v1/cloud/disconnect", {});
 
+export const senders = (signal) => call("GET", "/api/v1/input-sources/spout/sources", undefined, signal);
+/** Pictures without end, so without the usual limit in time. */
+export const senderStream = (sender, fps, signal) =>
+  request(
+    "GET",
+    `/api/v1/input-sources/spout/sources/${encodeURIComponent(sender)}/stream?fps=${fps}`,
+    undefined,
+    undefined,
+    { signal },
+  );
+
 export const addCandidates = (sessionId, candidates) =>
   call("PATCH", `/api/v1/webrtc/offer/${encodeURIComponent(sessionId)}`, { candidates });
 

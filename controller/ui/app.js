@@ -14,6 +14,7 @@ import { Parameters } from "./parameters.js";
 import { Prompts } from "./prompts.js";
 import { preferredSize } from "./schema.js";
 import { Session } from "./session.js";
+import { ShareSwitch } from "./share.js";
 import { socketFetch } from "./socket.js";
 import { Source } from "./source.js";
 import { SourcePicker } from "./source-picker.js";
@@ -41,6 +42,7 @@ const prompts = new Prompts(by("prompts"));
 const parameters = new Parameters(by("live-fields"), by("load-fields"));
 const figures = new Figures(by("figures"), by("output-video"), source);
 const cloud = new CloudSwitch();
+const share = new ShareSwitch();
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
 let models = [];
@@ -168,6 +170,7 @@ function hear({ type, parameters: patch, detail, message, hint, error }) {
   if (type === "parameters_updated" && patch) {
     parameters.reflect(patch);
     prompts.reflect(patch);
+    share.reflect(patch);
     if (typeof patch.paused === "boolean" && isOn()) setState(patch.paused ? "paused" : "live");
   } else if (type === "error" || type === "warning") {
     const text = [detail, message, error].find((part) => typeof part === "string");
@@ -179,7 +182,8 @@ function hear({ type, parameters: patch, detail, message, hint, error }) {
 }
 
 function initialParameters(chosen) {
-  const initial = { ...routing(chosen, picker.mode), ...parameters.initial() };
+  const initial = { ...routing(chosen, picker.mode), ...parameters.initial(), ...share.initial() };
+  if (picker.inputSource.enabled) initial.input_source = picker.inputSource;
   return chosen.supports_prompts === false ? initial : { ...initial, ...prompts.initial() };
 }
 
@@ -353,6 +357,7 @@ async function describeServer() {
   const [machine, health] = await Promise.allSettled([api.hardware(), api.health()]);
   const memory = machine.value?.vram_gb;
   machineHere = machine.value ? (memory ? `GPU, ${Math.round(memory)} GB` : "CPU") : "";
+  share.setAble(Boolean(machine.value?.spout?.available));
   cloud.begin();
   nameMachine({});
   by("version").textContent = health.value?.version ? `gst-scope ${health.value.version}` : "";
@@ -378,7 +383,11 @@ by("stamp").addEventListener("change", () => {
   source.stamped = by("stamp").checked;
 });
 cloud.addEventListener("change", ({ detail }) => nameMachine(detail));
-picker.addEventListener("change", drawParameters);
+picker.addEventListener("change", () => {
+  drawParameters();
+  if (picker.mode === "video") change({ input_source: picker.inputSource });
+});
+share.addEventListener("change", ({ detail }) => change(detail));
 figures.addEventListener("silence", lose);
 prompts.addEventListener("change", ({ detail }) => change(detail));
 parameters.addEventListener("change", ({ detail }) => change(detail));

@@ -2,10 +2,18 @@
 
 import { element } from "./element.js";
 import { noteError } from "./messages.js";
+import { senders } from "./share.js";
 import { cameras, canShareScreen } from "./source.js";
 
 const by = (id) => document.getElementById(id);
-const NAMES = { camera: "Camera", screen: "Screen", file: "File", test: "Test pattern", none: "None" };
+const NAMES = {
+  camera: "Camera",
+  screen: "Screen",
+  file: "File",
+  test: "Test pattern",
+  share: "Shared",
+  none: "None",
+};
 
 /** Event: `change` when another source is in use. */
 export class SourcePicker extends EventTarget {
@@ -21,6 +29,8 @@ export class SourcePicker extends EventTarget {
     this.#source = source;
     for (const button of this.#buttons) button.addEventListener("click", () => this.#choose(button.dataset.source));
     by("camera").addEventListener("change", () => this.use("camera", { deviceId: by("camera").value }));
+    by("sender").addEventListener("change", () => this.use("share", { sender: by("sender").value }));
+    by("sender").addEventListener("focus", () => this.#listSenders());
     by("mirror").addEventListener("change", () => this.#mirror());
     by("file").addEventListener("change", () => this.#chooseFile(by("file").files[0]));
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#listCameras());
@@ -65,7 +75,35 @@ export class SourcePicker extends EventTarget {
 
   #choose(kind) {
     if (kind === "file") by("file").click();
+    else if (kind === "share") this.#chooseSender();
     else this.use(kind, { deviceId: by("camera").value || undefined });
+  }
+
+  /** What the server takes its input from: another application, or what this page sends. */
+  get inputSource() {
+    const { kind, title } = this.#source;
+    return kind === "share"
+      ? { enabled: true, source_type: "spout", source_name: title }
+      : { enabled: false };
+  }
+
+  async #chooseSender() {
+    const found = await this.#listSenders();
+    if (found.length > 0) await this.use("share", { sender: found[0] });
+    else
+      this.#complain({
+        message: "No application on the server's machine shares a picture.",
+        hint: "Start its Spout output, or a spoutsink, and choose this again.",
+      });
+  }
+
+  async #listSenders() {
+    const found = await senders().catch(() => []);
+    const { kind, title } = this.#source;
+    const names = kind === "share" && !found.includes(title) ? [title, ...found] : found;
+    by("sender").replaceChildren(...names.map((name) => element("option", { value: name }, name)));
+    if (kind === "share") by("sender").value = title;
+    return found;
   }
 
   async #chooseFile(file) {
@@ -137,6 +175,7 @@ export class SourcePicker extends EventTarget {
 
   #showFields(kind) {
     by("camera-field").hidden = kind !== "camera";
+    by("sender-field").hidden = kind !== "share";
     by("mirror-field").hidden = kind !== "camera";
     by("file-name").hidden = kind !== "file";
   }

@@ -4,6 +4,7 @@
 // Known limit: browsers slow the canvas of a hidden tab down, so the picture stands still while the page is covered.
 
 import { paintPattern } from "./pattern.js";
+import { follow } from "./share.js";
 import { paintStamp } from "./stamp.js";
 
 /** Why a source cannot be used, with what to do instead. */
@@ -70,8 +71,8 @@ export class Source extends EventTarget {
   }
 
   /**
-   * Switches to `kind`: `test`, `camera` (deviceId), `screen`, `file` (file) or `none`. The former source goes on until
-   * the new one plays, and stays when it does not.
+   * Switches to `kind`: `test`, `camera` (deviceId), `screen`, `file` (file), `share` (sender) or `none`. The former
+   * source goes on until the new one plays, and stays when it does not.
    */
   async use(kind, options = {}) {
     const attempt = (this.#attempt += 1);
@@ -93,7 +94,7 @@ export class Source extends EventTarget {
     return this.#opened.stream?.getVideoTracks()[0]?.getSettings().deviceId;
   }
 
-  /** The name of the file in use. */
+  /** The name of the file or sender in use. */
   get title() {
     return this.#opened.title ?? "";
   }
@@ -140,7 +141,7 @@ export async function cameras() {
 
 export const canShareScreen = () => Boolean(navigator.mediaDevices?.getDisplayMedia);
 
-function open(kind, { deviceId, file }) {
+function open(kind, { deviceId, file, sender }) {
   switch (kind) {
     case "camera":
       return openCamera(deviceId);
@@ -148,6 +149,8 @@ function open(kind, { deviceId, file }) {
       return openScreen();
     case "file":
       return openFile(file);
+    case "share":
+      return openShare(sender);
     default:
       return {};
   }
@@ -207,6 +210,14 @@ async function openScreen() {
   return playing({ stream });
 }
 
+async function openShare(sender) {
+  try {
+    return await follow(sender);
+  } catch (cause) {
+    throw new SourceError(cause.message, cause.hint ?? "Start its output and choose it again, or use another source.");
+  }
+}
+
 async function openFile(file) {
   if (!file.type.startsWith("image/")) return playing({ address: URL.createObjectURL(file), title: file.name });
   try {
@@ -232,7 +243,8 @@ async function playing(opened) {
   return { ...opened, video };
 }
 
-function letGo({ stream, still, video, address }) {
+function letGo({ stream, still, video, address, ending }) {
+  ending?.abort();
   for (const track of stream?.getTracks() ?? []) {
     track.onended = null;
     track.stop();
