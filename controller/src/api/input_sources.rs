@@ -52,20 +52,23 @@ pub(super) fn routes() -> Router<AppState> {
         )
 }
 
-async fn kinds(State(_): State<AppState>) -> Json<Value> {
+async fn kinds(State(state): State<AppState>) -> Json<Value> {
     let kind = |(id, name, description): (&str, &str, &str)| {
         json!({
             "source_id": id,
             "source_name": name,
             "source_description": description,
-            "available": id == KINDS[0].0 && senders::is_available(),
+            "available": id == KINDS[0].0 && is_able(&state),
         })
     };
     Json(json!({ "input_sources": KINDS.map(kind) }))
 }
 
-async fn sources(Path(kind): Path<String>) -> Result<Json<Value>, ApiError> {
-    check(&kind)?;
+async fn sources(
+    State(state): State<AppState>,
+    Path(kind): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    check(&state, &kind)?;
     let source = |sender: &Sender| {
         json!({
             "name": sender.name,
@@ -78,10 +81,11 @@ async fn sources(Path(kind): Path<String>) -> Result<Json<Value>, ApiError> {
 }
 
 async fn resolution(
+    State(state): State<AppState>,
     Path((kind, identifier)): Path<(String, String)>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Json<Value>, ApiError> {
-    check(&kind)?;
+    check(&state, &kind)?;
     let query = read(
         query,
         &[optional("timeout_ms", Shape::Whole(0.0, 30_000.0))],
@@ -108,10 +112,11 @@ async fn resolution(
 
 /// JPEG after JPEG, for an `<img>`; ends when the sender has gone or the reader leaves.
 async fn stream(
+    State(state): State<AppState>,
     Path((kind, identifier)): Path<(String, String)>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
-    check(&kind)?;
+    check(&state, &kind)?;
     let fields = [
         optional("fps", Shape::Whole(1.0, 30.0)),
         optional("flip_vertical", Shape::Flag),
@@ -178,7 +183,11 @@ async fn find(name: &str) -> Result<Sender, ApiError> {
     })
 }
 
-fn check(kind: &str) -> Result<(), ApiError> {
+fn is_able(state: &AppState) -> bool {
+    state.library.keepers.has_element(senders::SOURCE)
+}
+
+fn check(state: &AppState, kind: &str) -> Result<(), ApiError> {
     let known = KINDS.map(|(id, _, _)| id);
     if !known.contains(&kind) {
         return Err(ApiError::not_found(
@@ -187,7 +196,7 @@ fn check(kind: &str) -> Result<(), ApiError> {
             format!("known are {}", known.join(", ")),
         ));
     }
-    if kind != KINDS[0].0 || !senders::is_available() {
+    if kind != KINDS[0].0 || !is_able(state) {
         return Err(ApiError::bad_request(
             "input_source_unavailable",
             format!("`{kind}` is not available on this system"),

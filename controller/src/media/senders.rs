@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::error::{MediaError, make, set};
 
 /// The element and the device provider of the sharing plugin.
-const SOURCE: &str = "spoutsrc";
+pub const SOURCE: &str = "spoutsrc";
 const PROVIDER: &str = "spoutdeviceprovider";
 /// Widest preview, pixels.
 const PREVIEW_WIDTH: i32 = 320;
@@ -24,14 +24,11 @@ pub struct Sender {
     pub size: Option<(u32, u32)>,
 }
 
-/// True when this build can share pictures at all.
-pub fn is_available() -> bool {
-    gst::ElementFactory::find(SOURCE).is_some()
-        && gst::DeviceProviderFactory::find(PROVIDER).is_some()
-}
-
 /// The living senders, sorted by name; blocks for milliseconds.
 pub fn list() -> Vec<Sender> {
+    if gst::init().is_err() {
+        return Vec::new();
+    }
     let Some(provider) = gst::DeviceProviderFactory::by_name(PROVIDER) else {
         return Vec::new();
     };
