@@ -13,9 +13,22 @@ const TOKEN_QUERY: &str = "fal_jwt_token";
 
 /// True for `fal.ai`, `fal.run` and every host below them.
 pub(crate) fn is_fal_host(host: &str) -> bool {
+    is_below(host, &["fal.ai", "fal.run"])
+}
+
+/// True for files that fal stores, over TLS. The key does not go there: their addresses are public.
+#[cfg(feature = "net")]
+pub(crate) fn is_storage(url: &Url) -> bool {
+    is_secure(url)
+        && url
+            .host_str()
+            .is_some_and(|host| is_below(host, &["fal.media"]))
+}
+
+fn is_below(host: &str, domains: &[&str]) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    ["fal.ai", "fal.run"].iter().any(|fal| {
-        host.strip_suffix(fal)
+    domains.iter().any(|domain| {
+        host.strip_suffix(domain)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     })
 }

@@ -48,6 +48,20 @@ pub enum FalError {
         /// That host.
         host: String,
     },
+    /// A file was to be fetched from a host that does not store fal's files.
+    #[error("`{host}` is no storage host of fal's, so nothing was fetched from there")]
+    ForeignStorage {
+        /// That host.
+        host: String,
+    },
+    /// A file could not be fetched.
+    #[error("the file cannot be fetched: {status}{}{body}", if body.is_empty() { "" } else { " " })]
+    FileRefused {
+        /// HTTP status.
+        status: u16,
+        /// The reply's body, shortened.
+        body: String,
+    },
     /// The token endpoint answered, but not with a token.
     #[error("Token request failed: {status} {body}")]
     TokenRefused {
@@ -126,8 +140,11 @@ impl FalError {
                 "set FAL_KEY, or FAL_KEY_ID and FAL_KEY_SECRET, to a key from fal.ai/dashboard/keys"
             }
             Self::ForeignHost { .. } => "configure that host if you trust it",
-            Self::TokenRefused { status, .. } => status_remedy(*status),
-            Self::UpgradeRefused { status, .. } => status_remedy(*status),
+            Self::ForeignStorage { .. } => "upload the file to fal's storage first",
+            Self::FileRefused { .. } => "upload the file again: stored files expire",
+            Self::TokenRefused { status, .. } | Self::UpgradeRefused { status, .. } => {
+                status_remedy(*status)
+            }
             Self::Unreachable { .. } => "check the network and the host's name",
             Self::TimedOut { .. } => "look at the app's log on fal.ai, or raise the time limit",
             Self::App { .. } => "look at the app's log on fal.ai",
@@ -154,8 +171,11 @@ impl FalError {
             | Self::InvalidKey
             | Self::NoKey
             | Self::ForeignHost { .. }
+            | Self::ForeignStorage { .. }
             | Self::Dialect { .. } => true,
-            Self::TokenRefused { status, .. } | Self::UpgradeRefused { status, .. } => {
+            Self::TokenRefused { status, .. }
+            | Self::UpgradeRefused { status, .. }
+            | Self::FileRefused { status, .. } => {
                 matches!(status, 300..=407 | 409..=428 | 430..=499)
             }
             Self::App { code, .. } => code.as_deref() == Some("ACCESS_DENIED"),

@@ -141,9 +141,8 @@ impl Task {
         }
         self.enter(Stage::Socket).await?;
         let http = self.http.clone();
-        let header = key.filter(|_| self.config.auth == Auth::Header);
         let jwt = token.as_ref().map(|token| &token.jwt);
-        let mut open = std::pin::pin!(Socket::open(&http, &url, header.as_ref(), jwt));
+        let mut open = std::pin::pin!(Socket::open(&http, &url, key.as_ref(), jwt));
         let early = self.uninterrupted(async { Ok(timeout(COLD_START, &mut open).await.ok()) });
         let opened = match early.await? {
             Some(opened) => opened.map_err(End::Failed),

@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use super::tls;
 use crate::credentials::ApiKey;
-use crate::endpoint::Endpoints;
+use crate::endpoint::{Endpoints, is_storage};
 use crate::error::FalError;
 use crate::secret::Secret;
 
@@ -31,19 +31,44 @@ pub struct Http {
     endpoints: Endpoints,
 }
 
+/// Which hosts a request may reach, its redirects included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Any, unless it carries a key or token: then as the key may.
+    Any,
+    /// fal's storage, fal's own and configured hosts: for addresses that a stranger named.
+    Storage,
+}
+
 /// One request, with what must not leak.
 pub(super) struct Ask<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
+    /// Never shown, and sent if `sends_key`.
     pub(super) key: Option<&'a ApiKey>,
+    pub(super) sends_key: bool,
+    /// Never shown; it is in the URL.
     pub(super) token: Option<&'a Secret>,
+    pub(super) reach: Reach,
 }
 
 impl Ask<'_> {
-    pub(super) fn is_secret(&self) -> bool {
-        self.key.is_some() || self.token.is_some()
+    /// Why the request must not go to `url`.
+    fn refusal(&self, endpoints: &Endpoints, url: &Url) -> Option<FalError> {
+        let secret = self.sent_key().is_some() || self.token.is_some();
+        let host = || place(url);
+        match self.reach {
+            _ if endpoints.trusts(url) => None,
+            Reach::Any if secret => Some(FalError::ForeignHost { host: host() }),
+            Reach::Storage if !is_storage(url) => Some(FalError::ForeignStorage { host: host() }),
+            Reach::Any | Reach::Storage => None,
+        }
+    }
+
+    fn sent_key(&self) -> Option<&ApiKey> {
+        self.key.filter(|_| self.sends_key)
     }
 
     /// `text` of the other side without key and token.
@@ -105,7 +130,9 @@ impl Http {
             headers: HeaderMap::from_iter([(CONTENT_TYPE, json)]),
             body,
             key,
+            sends_key: true,
             token: None,
+            reach: Reach::Any,
         };
         let response = self.send(&ask).await?;
         let status = response.status();
@@ -116,8 +143,8 @@ impl Http {
     pub(super) async fn send(&self, ask: &Ask<'_>) -> Result<Response, FalError> {
         let mut url = ask.url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            if ask.is_secret() && !self.endpoints.trusts(&url) {
-                return Err(FalError::ForeignHost { host: place(&url) });
+            if let Some(refusal) = ask.refusal(&self.endpoints, &url) {
+                return Err(refusal);
             }
             let response = self.send_to(&url, ask).await?;
             let Some(next) = redirect(&response, ask, &url) else {
@@ -138,7 +165,7 @@ impl Http {
             &self.proxied
         };
         let mut headers = ask.headers.clone();
-        if let Some(key) = ask.key {
+        if let Some(key) = ask.sent_key() {
             let mut value = HeaderValue::from_str(key.authorization().expose())
                 .map_err(|_| FalError::InvalidKey)?;
             value.set_sensitive(true);
@@ -179,24 +206,32 @@ fn redirect(response: &Response, ask: &Ask<'_>, from: &Url) -> Option<Result<Url
 }
 
 /// The body as text, without secrets that it repeats.
-pub(super) async fn read(mut response: Response, ask: &Ask<'_>) -> Result<String, FalError> {
-    let host = place(&ask.url);
+pub(super) async fn read(response: Response, ask: &Ask<'_>) -> Result<String, FalError> {
+    let body = read_bytes(response, ask, MOST_BODY).await?;
+    Ok(ask.hide_in(&String::from_utf8_lossy(&body)))
+}
+
+/// The body, of at most `most` bytes.
+pub(super) async fn read_bytes(
+    mut response: Response,
+    ask: &Ask<'_>,
+    most: usize,
+) -> Result<Vec<u8>, FalError> {
+    let broken = |reason: String| FalError::Unreachable {
+        host: place(&ask.url),
+        reason,
+    };
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|err| FalError::Unreachable {
-            host: host.clone(),
-            reason: ask.hide_in(&reason(&err)),
-        })?
-    {
-        if body.len() + chunk.len() > MOST_BODY {
-            let reason = format!("its reply is longer than {MOST_BODY} bytes");
-            return Err(FalError::Unreachable { host, reason });
+    loop {
+        let chunk = response.chunk().await;
+        let Some(chunk) = chunk.map_err(|err| broken(ask.hide_in(&reason(&err))))? else {
+            return Ok(body);
+        };
+        if body.len() + chunk.len() > most {
+            return Err(broken(format!("its reply is longer than {most} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(ask.hide_in(&String::from_utf8_lossy(&body)))
 }
 
 /// Host and port, for people.

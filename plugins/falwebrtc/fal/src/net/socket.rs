@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use url::Url;
 
-use super::http::{Ask, Http, place, read};
+use super::http::{Ask, Http, Reach, place, read};
 use crate::credentials::ApiKey;
 use crate::endpoint::SocketUrl;
 use crate::error::FalError;
@@ -49,13 +49,15 @@ pub(super) enum Incoming {
 /// An open socket.
 pub(super) struct Socket {
     stream: WebSocketStream<Upgraded>,
+    /// What an app may have read in our request and must not tell the world through us.
+    token: Option<Secret>,
     pings: Interval,
     unanswered: u32,
     answers_pings: bool,
 }
 
 impl Socket {
-    /// Opens it; pends as long as the other side lets the handshake pend.
+    /// Opens it; pends as long as the other side lets the handshake pend. The key goes along only if there is no token.
     pub(super) async fn open(
         http: &Http,
         url: &SocketUrl,
@@ -83,7 +85,9 @@ impl Socket {
             ]),
             body: String::new(),
             key,
+            sends_key: token.is_none(),
             token,
+            reach: Reach::Any,
         };
         let response = http.send(&ask).await?;
         let status = response.status();
@@ -111,6 +115,7 @@ impl Socket {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await,
+            token: token.cloned(),
             pings,
             unanswered: 0,
             answers_pings: false,
@@ -128,7 +133,7 @@ impl Socket {
                         }
                     }
                     Some(Err(err)) => return broken(&err),
-                    None => return closed(None),
+                    None => return Incoming::Closed { code: Some(1006), reason: String::new() },
                 },
                 _ = self.pings.tick() => {
                     if self.answers_pings && self.unanswered >= MOST_UNANSWERED {
@@ -147,14 +152,27 @@ impl Socket {
     fn take(&mut self, message: Message) -> Option<Incoming> {
         self.unanswered = 0;
         match message {
-            Message::Text(text) => Some(Incoming::Message(RawMessage::Text(text.to_string()))),
+            Message::Text(text) => {
+                let text = RawMessage::Text(self.hide_token_in(&text));
+                Some(Incoming::Message(text))
+            }
             Message::Binary(bytes) => Some(Incoming::Message(RawMessage::Binary(bytes.to_vec()))),
-            Message::Close(frame) => Some(closed(frame)),
+            Message::Close(frame) => Some(Incoming::Closed {
+                code: frame.as_ref().map(|frame| frame.code.into()),
+                reason: frame.map_or(String::new(), |frame| self.hide_token_in(&frame.reason)),
+            }),
             Message::Pong(_) => {
                 self.answers_pings = true;
                 None
             }
             Message::Ping(_) | Message::Frame(_) => None,
+        }
+    }
+
+    fn hide_token_in(&self, text: &str) -> String {
+        match &self.token {
+            Some(token) => token.hide_in(text),
+            None => text.to_owned(),
         }
     }
 
@@ -189,20 +207,6 @@ fn request_url(url: &SocketUrl) -> Option<Url> {
     let text = url.expose();
     let rest = text.expose().strip_prefix("ws")?;
     Url::parse(&format!("http{rest}")).ok()
-}
-
-fn closed(frame: Option<CloseFrame>) -> Incoming {
-    match frame {
-        Some(frame) => Incoming::Closed {
-            code: Some(frame.code.into()),
-            reason: frame.reason.to_string(),
-        },
-        // 1005 in words of the protocol: closed, and no code was given.
-        None => Incoming::Closed {
-            code: None,
-            reason: String::new(),
-        },
-    }
 }
 
 fn broken(err: &Error) -> Incoming {

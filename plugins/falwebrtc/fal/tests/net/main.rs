@@ -7,3 +7,5 @@ mod ending;
 mod fal;
 mod owner;
 mod refusing;
+mod secrecy;
+mod storing;
