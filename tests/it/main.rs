@@ -11,4 +11,5 @@ mod licences;
 mod peers;
 mod pipelines;
 mod processor_contract;
+mod secrets;
 mod surface;

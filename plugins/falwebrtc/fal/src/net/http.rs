@@ -29,6 +29,8 @@ pub struct Http {
     direct: Client,
     proxied: Client,
     endpoints: Endpoints,
+    /// Why nothing can be asked over TLS, if so.
+    tls_trouble: Option<FalError>,
 }
 
 /// Which hosts a request may reach, its redirects included.
@@ -84,19 +86,24 @@ impl Ask<'_> {
 }
 
 impl Http {
-    /// Prepares requests to these hosts.
+    /// Prepares requests to these hosts. A system without certificates can still ask hosts without TLS.
     ///
     /// # Errors
     ///
-    /// [`FalError::Unreachable`] when the system has no usable certificates.
+    /// [`FalError::Unreachable`] when no request at all can be made.
     pub fn new(endpoints: Endpoints) -> Result<Self, FalError> {
-        let tls = tls::config()?;
+        let (tls, tls_trouble) = match tls::config() {
+            Ok(tls) => (tls, None),
+            Err(trouble) => (tls::distrusting()?, Some(trouble)),
+        };
         let build = |proxy: bool| {
             let builder = Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_max_idle_per_host(0)
+                // Some proxies know the headers of a handshake in this spelling only.
+                .http1_title_case_headers()
                 .user_agent(concat!("gst-scope/", env!("CARGO_PKG_VERSION")));
             let builder = if proxy { builder } else { builder.no_proxy() };
             builder.build().map_err(|err| FalError::Unreachable {
@@ -108,6 +115,7 @@ impl Http {
             direct: build(false)?,
             proxied: build(true)?,
             endpoints,
+            tls_trouble,
         })
     }
 
@@ -159,6 +167,9 @@ impl Http {
     }
 
     async fn send_to(&self, url: &Url, ask: &Ask<'_>) -> Result<Response, FalError> {
+        if let (Some(trouble), "https") = (&self.tls_trouble, url.scheme()) {
+            return Err(trouble.clone());
+        }
         let client = if is_loopback(url) {
             &self.direct
         } else {
@@ -171,10 +182,12 @@ impl Http {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let request = client
+        let mut request = client
             .request(ask.method.clone(), url.clone())
-            .headers(headers)
-            .body(ask.body.clone());
+            .headers(headers);
+        if !ask.body.is_empty() {
+            request = request.body(ask.body.clone());
+        }
         request.send().await.map_err(|err| FalError::Unreachable {
             host: place(url),
             reason: ask.hide_in(&reason(&err)),
@@ -198,6 +211,9 @@ fn redirect(response: &Response, ask: &Ask<'_>, from: &Url) -> Option<Result<Url
             host: place(from),
             reason: "it redirects to what is no URL".into(),
         })?;
+        let scheme = url.scheme().replace("ws", "http");
+        // From one special scheme to another, or to itself.
+        let _ = url.set_scheme(&scheme);
         if url.query().is_none() {
             url.set_query(from.query());
         }

@@ -107,8 +107,8 @@ impl Pump {
     ///
     /// # Errors
     ///
-    /// [`FalError::NoKey`] when a key is needed and there is none; [`FalError::Unreachable`] when the system has no
-    /// usable certificates.
+    /// [`FalError::NoKey`] when a key is needed and there is none; [`FalError::Unreachable`] when no request at all can be
+    /// made.
     pub fn start(
         config: PumpConfig,
         runtime: &Handle,
