@@ -4,7 +4,7 @@ use std::process::Command;
 
 use scope_tests::{house, inspect};
 
-const ELEMENTS: [&str; 1] = ["scopediffusion"];
+const ELEMENTS: [&str; 2] = ["scopediffusion", "scopediffusionsrc"];
 
 #[test]
 fn every_element_shows_what_its_snapshot_says() {

@@ -10,15 +10,18 @@ mod errors;
 mod frame;
 mod messages;
 mod models;
+mod processor;
 mod prompts;
 mod properties;
 mod scopediffusion;
+mod scopediffusionsrc;
 mod settings;
 mod stats;
 mod stream;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    scopediffusion::register(plugin)
+    scopediffusion::register(plugin)?;
+    scopediffusionsrc::register(plugin)
 }
 
 gst::plugin_define!(

@@ -12,11 +12,27 @@ pub(crate) use self::live::patch_for;
 use crate::settings::Settings;
 
 /// Every property of the filter.
-pub(crate) static FILTER: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+pub(crate) static FILTER: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(all);
+
+fn all() -> Vec<glib::ParamSpec> {
     let mut all = fixed();
     all.extend(live::specs());
     all.extend(read_only());
     all
+}
+
+/// Every property of the source: what needs video to redraw is left out.
+pub(crate) static SOURCE: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+    let of_video = |name: &str| {
+        name.starts_with("noise-")
+            || name.starts_with("similar-image-filter")
+            || name == "input-mode"
+    };
+    // A ParamSpec belongs to one class, so these are others of the same making.
+    all()
+        .into_iter()
+        .filter(|spec| !of_video(spec.name()))
+        .collect()
 });
 
 /// What is settled before the element runs.

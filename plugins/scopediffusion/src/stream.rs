@@ -125,6 +125,22 @@ impl Stream {
         self.collect(outcome)
     }
 
+    /// Draws from the prompt alone; gives the picture that is complete now.
+    ///
+    /// - `header`: an empty buffer with the timestamps of this frame.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`]; the stream can go on with the next frame.
+    pub(crate) fn generate(
+        &mut self,
+        header: gst::Buffer,
+    ) -> Result<Option<gst::Buffer>, StreamError> {
+        let outcome = self.engine.process(None)?;
+        self.in_flight.push_back(header);
+        self.collect(outcome)
+    }
+
     /// A further picture that is complete now, after a change that made the delay shorter.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 //! The stream itself, on whichever thread infers: the caller's in strict pacing, our own in live pacing.
 
-use std::time::Instant;
-
 use diffusion_engine::Prompts;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -9,8 +7,8 @@ use gst_video::VideoInfo;
 
 use super::imp::ScopeDiffusion;
 use super::queue::Item;
+use crate::processor::timed;
 use crate::stream::{Stream, StreamError};
-use crate::{errors, messages};
 
 impl ScopeDiffusion {
     pub(super) fn handle(
@@ -45,21 +43,13 @@ impl ScopeDiffusion {
 
     pub(super) fn configure(&self, caps: &gst::CapsRef) -> Result<(), gst::FlowError> {
         let info = VideoInfo::from_caps(caps).map_err(|_| gst::FlowError::NotNegotiated)?;
-        let model = self
-            .model
-            .lock()
-            .unwrap()
-            .clone()
-            .ok_or(gst::FlowError::Flushing)?;
         // Pictures of the old size go out before the caps of the new one.
         self.drain()?;
-        let settings = {
-            let mut control = self.control.lock().unwrap();
-            // The engine is made from the parameters as they stand: nothing is left to tell it.
-            control.unheard.clear();
-            control.settings.clone()
-        };
-        match Stream::new(model, &settings, info) {
+        match self
+            .processor
+            .stream(info)
+            .ok_or(gst::FlowError::Flushing)?
+        {
             Ok(stream) => {
                 self.streaming.lock().unwrap().stream = Some(stream);
                 Ok(())
@@ -70,32 +60,32 @@ impl ScopeDiffusion {
 
     pub(super) fn draw(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.follow_control(buffer);
-        let patches = std::mem::take(&mut self.control.lock().unwrap().unheard);
+        let patches = self.processor.unheard();
         // A stream that loses nothing also draws every frame as it was told before that frame.
-        let prompts = match self.rhythm.lock().unwrap().live {
-            Some(true) => Prompts::Later,
-            _ => Prompts::Wait,
+        let prompts = match self.is_live() {
+            true => Prompts::Later,
+            false => Prompts::Wait,
         };
-        let (began, faults) = (Instant::now(), &mut 0);
-        let drawn = {
+        let (drawn, faults, took) = {
             let mut streaming = self.streaming.lock().unwrap();
             let stream = streaming
                 .stream
                 .as_mut()
                 .ok_or(gst::FlowError::NotNegotiated)?;
-            let told = patches
-                .iter()
-                .try_for_each(|patch| stream.apply(patch, prompts));
-            let drawn = told
-                .map_err(StreamError::from)
-                .and_then(|()| stream.process(buffer));
-            *faults = stream.faults();
-            drawn
+            let (drawn, took) = timed(|| {
+                let told = patches
+                    .iter()
+                    .try_for_each(|patch| stream.apply(patch, prompts));
+                told.map_err(StreamError::from)
+                    .and_then(|()| stream.process(buffer))
+            });
+            (drawn, stream.faults(), took)
         };
-        self.report_faults(*faults);
         match drawn {
             Ok(picture) => {
-                self.stats.lock().unwrap().inferred(began.elapsed());
+                let element = self.obj();
+                self.processor
+                    .count_inference(element.upcast_ref(), took, faults);
                 self.announce_latency();
                 if let Some(picture) = picture {
                     self.push(picture)?;
@@ -112,22 +102,6 @@ impl ScopeDiffusion {
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(error) => Err(self.fail(&error)),
-        }
-    }
-
-    /// Counts pictures that were none; says so at the first of a run.
-    fn report_faults(&self, faults: u64) {
-        let begins = {
-            let mut stats = self.stats.lock().unwrap();
-            stats.faults_at(faults)
-        };
-        if begins {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::Encode,
-                ("the model gave values that are no picture (NaN); the last good picture is held. \
-                 Export it in float32, or with its attention in float32")
-            );
         }
     }
 
@@ -168,38 +142,18 @@ impl ScopeDiffusion {
     }
 
     pub(super) fn push(&self, picture: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.stats.lock().unwrap().frames_out += 1;
+        self.processor.stats().frames_out += 1;
         self.srcpad.push(picture)
     }
 
     pub(super) fn fail(&self, error: &StreamError) -> gst::FlowError {
-        let message = errors::stream(error);
-        let element = self.obj();
-        let reason = errors::reason(error);
-        // No bus, no listener.
-        let _ = element.post_message(messages::processor_stopped(element.upcast_ref(), &reason));
-        self.post_error_message(message);
-        gst::FlowError::Error
+        self.processor.fail(self.obj().upcast_ref(), error)
     }
 
-    /// Tells the pipeline when the latency it knows is no longer true.
     pub(super) fn announce_latency(&self) {
-        let delay = self.delay();
-        let live = self.rhythm.lock().unwrap().live == Some(true);
-        let changed = {
-            let mut stats = self.stats.lock().unwrap();
-            let wanted = if live {
-                stats.new_latency(delay)
-            } else {
-                Some(delay).filter(|delay| *delay != stats.latency)
-            };
-            wanted.inspect(|latency| stats.latency = *latency)
-        };
-        if changed.is_some() {
-            let element = self.obj();
-            // No bus, nobody to recalculate.
-            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
-        }
+        let (element, delay) = (self.obj(), self.delay());
+        self.processor
+            .announce_latency(element.upcast_ref(), delay, self.is_live());
     }
 
     pub(super) fn delay(&self) -> gst::ClockTime {

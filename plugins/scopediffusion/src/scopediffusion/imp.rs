@@ -3,21 +3,18 @@
 //! Locks, in the order they may nest: `streaming` (held by whichever thread infers, while it infers) then `control`
 //! or `stats` (held for a moment). None is held while pushing downstream or posting.
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex};
 
-use diffusion_engine::{EngineError, Model, OrtBackend, Parameters, Patch};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::pads::Rhythm;
 use super::queue::NewestFirst;
-use crate::models;
-use crate::prompts::PromptEncoder;
-use crate::settings::Settings;
+use crate::processor::Processor;
 use crate::stats::Stats;
 use crate::stream::Stream;
-use crate::{caps, errors, messages, properties};
+use crate::{caps, properties};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -26,13 +23,6 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         Some("Diffusion of live video"),
     )
 });
-
-/// What was asked for, and the part of it the engine has not heard yet.
-#[derive(Debug, Default)]
-pub(super) struct Control {
-    pub(super) settings: Settings,
-    pub(super) unheard: Vec<Patch>,
-}
 
 /// What exists while buffers flow.
 #[derive(Debug, Default)]
@@ -45,13 +35,10 @@ pub(super) struct Streaming {
 pub struct ScopeDiffusion {
     pub(super) sinkpad: gst::Pad,
     pub(super) srcpad: gst::Pad,
-    pub(super) control: Mutex<Control>,
-    pub(super) model: Mutex<Option<Arc<Model>>>,
+    pub(super) processor: Processor,
     pub(super) streaming: Mutex<Streaming>,
     pub(super) rhythm: Mutex<Rhythm>,
     pub(super) queue: NewestFirst<gst::Buffer, gst::Event>,
-    pub(super) stats: Mutex<Stats>,
-    prompts: PromptEncoder,
 }
 
 #[glib::object_subclass]
@@ -101,13 +88,10 @@ impl ObjectSubclass for ScopeDiffusion {
         Self {
             sinkpad,
             srcpad,
-            control: Mutex::default(),
-            model: Mutex::default(),
+            processor: Processor::new(&CAT, false),
             streaming: Mutex::default(),
             rhythm: Mutex::default(),
             queue: NewestFirst::default(),
-            stats: Mutex::default(),
-            prompts: PromptEncoder::default(),
         }
     }
 }
@@ -132,7 +116,11 @@ impl ObjectImpl for ScopeDiffusion {
                             .get::<Option<String>>()
                             .ok()?
                             .unwrap_or_default();
-                        Some(element.imp().apply(&json).err().to_value())
+                        let this = element.imp();
+                        let applied =
+                            this.processor
+                                .apply(element.upcast_ref(), this.is_live(), &json);
+                        Some(applied.err().to_value())
                     })
                     .build(),
             ]
@@ -141,37 +129,13 @@ impl ObjectImpl for ScopeDiffusion {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let name = pspec.name();
-        if properties::set_fixed(&mut self.control.lock().unwrap().settings, name, value) {
-            return;
-        }
-        let refused = properties::patch_for(name, value).and_then(|json| self.apply(&json).err());
-        if let Some(sentence) = refused {
-            gst::element_imp_warning!(
-                self,
-                gst::ResourceError::Settings,
-                ("property `{name}` keeps its value: {sentence}")
-            );
-        }
+        let element = self.obj();
+        self.processor
+            .set_property(element.upcast_ref(), self.is_live(), value, pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let model = self.model.lock().unwrap().clone();
-        let facts = model.as_ref().map(|model| model.facts());
-        match pspec.name() {
-            "stats" => self
-                .stats
-                .lock()
-                .unwrap()
-                .structure(facts.map(|facts| facts.provider.as_str()))
-                .to_value(),
-            "model-info" => facts.map(messages::model_info).to_value(),
-            name => {
-                properties::get(&self.control.lock().unwrap().settings, name).unwrap_or_else(|| {
-                    unreachable!("GObject knows only the properties listed, and `{name}` is none")
-                })
-            }
-        }
+        self.processor.property(pspec)
     }
 
     fn constructed(&self) {
@@ -221,13 +185,15 @@ impl ElementImpl for ScopeDiffusion {
             transition,
             gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused
         ) {
-            self.load_model().map_err(|message| {
+            let element = self.obj();
+            let loaded = self.processor.load_model(element.upcast_ref());
+            loaded.map_err(|message| {
                 self.post_error_message(message);
                 gst::StateChangeError
             })?;
         }
         if transition == gst::StateChange::NullToReady {
-            *self.stats.lock().unwrap() = Stats::default();
+            *self.processor.stats() = Stats::default();
         }
         let success = self.parent_change_state(transition)?;
         match transition {
@@ -235,10 +201,7 @@ impl ElementImpl for ScopeDiffusion {
                 *self.streaming.lock().unwrap() = Streaming::default();
                 *self.rhythm.lock().unwrap() = Rhythm::default();
             }
-            gst::StateChange::ReadyToNull => {
-                *self.model.lock().unwrap() = None;
-                self.prompts.finish();
-            }
+            gst::StateChange::ReadyToNull => self.processor.forget_model(),
             _ => {}
         }
         Ok(success)
@@ -246,75 +209,8 @@ impl ElementImpl for ScopeDiffusion {
 }
 
 impl ScopeDiffusion {
-    fn load_model(&self) -> Result<(), gst::ErrorMessage> {
-        let (source, library) = {
-            let settings = &self.control.lock().unwrap().settings;
-            let source = models::Source {
-                dir: settings.model_dir.clone(),
-                device: settings.device(),
-            };
-            (source, settings.onnxruntime_lib.clone())
-        };
-        let backend =
-            OrtBackend::load(library.as_deref()).map_err(|error| errors::engine(&error))?;
-        let element = self.obj();
-        let mut progress = |stage: &str| {
-            gst::info!(CAT, imp = self, "{stage}");
-            // A message nobody is there to receive is no loss.
-            let _ = element.post_message(messages::model_loading(element.upcast_ref(), stage));
-        };
-        let model = models::load(&source, backend, &mut progress)
-            .map_err(|error| errors::engine(&error))?;
-        gst::info!(CAT, imp = self, "model: {:?}", model.facts());
-        *self.model.lock().unwrap() = Some(model);
-        Ok(())
-    }
-
-    /// Checks a patch and takes it over; the next frame is drawn with it.
-    fn apply(&self, json: &str) -> Result<(), String> {
-        let patch = Patch::from_json(json).map_err(|error| errors::sentence(&error))?;
-        let parameters = {
-            let mut control = self.control.lock().unwrap();
-            let parameters = &mut control.settings.parameters;
-            parameters
-                .apply(&patch)
-                .map_err(|error| errors::sentence(&error))?;
-            let parameters = parameters.clone();
-            control.unheard.push(patch);
-            parameters
-        };
-        if self.rhythm.lock().unwrap().live == Some(true) {
-            self.encode_prompts(parameters);
-        }
-        Ok(())
-    }
-
-    /// Encodes the prompts beside the stream, so that it does not have to wait for them.
-    fn encode_prompts(&self, parameters: Parameters) {
-        let Some(model) = self.model.lock().unwrap().clone() else {
-            return;
-        };
-        let element = self.obj().downgrade();
-        let failed = move |error: &EngineError| {
-            if let Some(element) = element.upgrade() {
-                let sentence = errors::sentence(error);
-                gst::element_warning!(
-                    element,
-                    gst::LibraryError::Encode,
-                    ("the prompt stays as it was: {sentence}")
-                );
-            }
-        };
-        if let Err(error) = self.prompts.encode(model, parameters, failed) {
-            gst::element_imp_warning!(
-                self,
-                gst::CoreError::Thread,
-                ("the prompt stays as it was: {error}")
-            );
-        }
-    }
-
-    pub(super) fn settings(&self) -> Settings {
-        self.control.lock().unwrap().settings.clone()
+    /// Whether frames are inferred on a thread of their own; false until that is decided.
+    pub(super) fn is_live(&self) -> bool {
+        self.rhythm.lock().unwrap().live == Some(true)
     }
 }

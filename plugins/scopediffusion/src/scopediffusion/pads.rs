@@ -45,7 +45,7 @@ impl ScopeDiffusion {
         pad: &gst::Pad,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        self.stats.lock().unwrap().frames_in += 1;
+        self.processor.stats().frames_in += 1;
         let rhythm = *self.rhythm.lock().unwrap();
         match rhythm.live {
             None => {
@@ -69,7 +69,7 @@ impl ScopeDiffusion {
 
     pub(super) fn count_dropped(&self, pad: &gst::Pad, frame: &gst::Buffer) {
         let counts = {
-            let mut stats = self.stats.lock().unwrap();
+            let mut stats = self.processor.stats();
             stats.frames_dropped += 1;
             (stats.frames_out, stats.frames_dropped)
         };
@@ -135,7 +135,7 @@ impl ScopeDiffusion {
         if self.rhythm.lock().unwrap().live.is_some() {
             return;
         }
-        let live = match self.settings().pacing {
+        let live = match self.processor.settings().pacing {
             Pacing::Live => true,
             Pacing::Strict => false,
             Pacing::Auto => {

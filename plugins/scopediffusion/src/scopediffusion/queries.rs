@@ -15,7 +15,7 @@ impl ScopeDiffusion {
                     return false;
                 }
                 let (live, min, max) = upstream.result();
-                let ours = self.stats.lock().unwrap().latency;
+                let ours = self.processor.stats().latency;
                 query.set(live, min + ours, max.opt_add(ours));
                 true
             }
@@ -52,8 +52,8 @@ impl ScopeDiffusion {
             one.intersect_with_mode(two, gst::CapsIntersectMode::First)
         };
         let possible = common(&other.peer_query_caps(Some(&template)), &template);
-        let workable = match self.model.lock().unwrap().clone() {
-            Some(model) => caps::restrict(&possible, model.facts(), &self.settings()),
+        let workable = match self.processor.model() {
+            Some(model) => caps::restrict(&possible, model.facts(), &self.processor.settings()),
             None => possible.clone(),
         };
         let answer = match query.filter_owned() {

@@ -125,6 +125,11 @@ impl Patch {
         *self == silent
     }
 
+    /// Forgets what was said about the input mode: for somebody who has no video.
+    pub fn leave_out_input_mode(&mut self) {
+        self.input_mode = None;
+    }
+
     fn from_entries(entries: &Map<String, Value>) -> Result<Self, EngineError> {
         let mut patch = Self::default();
         let (mut prompt, mut base_seed) = (None, None);

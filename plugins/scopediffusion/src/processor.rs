@@ -1,0 +1,278 @@
+//! What the filter and the source have in common: settings and patches, the model, statistics, reports.
+//!
+//! Nothing here knows how frames come or go. No lock is held while a message is posted.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use diffusion_engine::{EngineError, Model, OrtBackend, Parameters, Patch};
+use gst::glib;
+use gst::prelude::*;
+
+use crate::prompts::PromptEncoder;
+use crate::settings::Settings;
+use crate::stats::Stats;
+use crate::stream::{Stream, StreamError};
+use crate::{errors, messages, models, properties};
+
+/// What was asked for, and the part of it the engine has not heard yet.
+#[derive(Debug, Default)]
+struct Control {
+    settings: Settings,
+    unheard: Vec<Patch>,
+}
+
+/// Everything of an element but its pads.
+#[derive(Debug)]
+pub(crate) struct Processor {
+    cat: &'static gst::DebugCategory,
+    /// Draws from the prompt alone, whatever `input_mode` is said.
+    text_only: bool,
+    control: Mutex<Control>,
+    model: Mutex<Option<Arc<Model>>>,
+    stats: Mutex<Stats>,
+    prompts: PromptEncoder,
+}
+
+impl Processor {
+    /// - `cat`: where it logs; `text_only`: there is no video to redraw.
+    pub(crate) fn new(cat: &'static gst::DebugCategory, text_only: bool) -> Self {
+        let mut settings = Settings::default();
+        if text_only {
+            settings.parameters.input_mode = diffusion_engine::InputMode::Text;
+        }
+        Self {
+            cat,
+            text_only,
+            control: Mutex::new(Control {
+                settings,
+                unheard: Vec::new(),
+            }),
+            model: Mutex::default(),
+            stats: Mutex::default(),
+            prompts: PromptEncoder::default(),
+        }
+    }
+
+    /// Writes a property; a value that does not fit is a warning, and the old one stays.
+    ///
+    /// - `live`: frames flow that must not wait for the text encoder.
+    pub(crate) fn set_property(
+        &self,
+        element: &gst::Element,
+        live: bool,
+        value: &glib::Value,
+        pspec: &glib::ParamSpec,
+    ) {
+        let name = pspec.name();
+        if properties::set_fixed(&mut self.control.lock().unwrap().settings, name, value) {
+            return;
+        }
+        let refused = properties::patch_for(name, value)
+            .and_then(|json| self.apply(element, live, &json).err());
+        if let Some(sentence) = refused {
+            gst::element_warning!(
+                element,
+                gst::ResourceError::Settings,
+                ("property `{name}` keeps its value: {sentence}")
+            );
+        }
+    }
+
+    pub(crate) fn property(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        let model = self.model();
+        let facts = model.as_ref().map(|model| model.facts());
+        match pspec.name() {
+            "stats" => self
+                .stats
+                .lock()
+                .unwrap()
+                .structure(facts.map(|facts| facts.provider.as_str()))
+                .to_value(),
+            "model-info" => facts.map(messages::model_info).to_value(),
+            name => properties::get(&self.settings(), name).unwrap_or_else(|| {
+                unreachable!("GObject knows only the properties listed, and `{name}` is none")
+            }),
+        }
+    }
+
+    /// Checks a patch and takes it over; the next frame is drawn with it.
+    ///
+    /// # Errors
+    ///
+    /// A sentence saying what is wrong with it; nothing has changed then.
+    pub(crate) fn apply(
+        &self,
+        element: &gst::Element,
+        live: bool,
+        json: &str,
+    ) -> Result<(), String> {
+        let mut patch = Patch::from_json(json).map_err(|error| errors::sentence(&error))?;
+        if self.text_only {
+            patch.leave_out_input_mode();
+        }
+        let parameters = {
+            let mut control = self.control.lock().unwrap();
+            let parameters = &mut control.settings.parameters;
+            parameters
+                .apply(&patch)
+                .map_err(|error| errors::sentence(&error))?;
+            let parameters = parameters.clone();
+            control.unheard.push(patch);
+            parameters
+        };
+        if live {
+            self.encode_prompts(element, parameters);
+        }
+        Ok(())
+    }
+
+    /// Encodes the prompts beside the stream, so that it does not have to wait for them.
+    fn encode_prompts(&self, element: &gst::Element, parameters: Parameters) {
+        let Some(model) = self.model() else {
+            return;
+        };
+        let waiting = element.downgrade();
+        let failed = move |error: &EngineError| {
+            if let Some(element) = waiting.upgrade() {
+                let sentence = errors::sentence(error);
+                gst::element_warning!(
+                    element,
+                    gst::LibraryError::Encode,
+                    ("the prompt stays as it was: {sentence}")
+                );
+            }
+        };
+        if let Err(error) = self.prompts.encode(model, parameters, failed) {
+            gst::element_warning!(
+                element,
+                gst::CoreError::Thread,
+                ("the prompt stays as it was: {error}")
+            );
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.control.lock().unwrap().settings.clone()
+    }
+
+    pub(crate) fn model(&self) -> Option<Arc<Model>> {
+        self.model.lock().unwrap().clone()
+    }
+
+    pub(crate) fn stats(&self) -> std::sync::MutexGuard<'_, Stats> {
+        self.stats.lock().unwrap()
+    }
+
+    /// Patches that the engine has not heard yet, oldest first.
+    pub(crate) fn unheard(&self) -> Vec<Patch> {
+        std::mem::take(&mut self.control.lock().unwrap().unheard)
+    }
+
+    /// Loads what the settings name, telling its stages.
+    ///
+    /// # Errors
+    ///
+    /// The message to post.
+    pub(crate) fn load_model(&self, element: &gst::Element) -> Result<(), gst::ErrorMessage> {
+        let settings = self.settings();
+        let source = models::Source {
+            dir: settings.model_dir.clone(),
+            device: settings.device(),
+        };
+        let backend = OrtBackend::load(settings.onnxruntime_lib.as_deref())
+            .map_err(|error| errors::engine(&error))?;
+        let mut progress = |stage: &str| {
+            gst::info!(self.cat, obj = element, "{stage}");
+            // A message nobody is there to receive is no loss.
+            let _ = element.post_message(messages::model_loading(element, stage));
+        };
+        let model = models::load(&source, backend, &mut progress)
+            .map_err(|error| errors::engine(&error))?;
+        gst::info!(self.cat, obj = element, "model: {:?}", model.facts());
+        *self.model.lock().unwrap() = Some(model);
+        Ok(())
+    }
+
+    pub(crate) fn forget_model(&self) {
+        *self.model.lock().unwrap() = None;
+        self.prompts.finish();
+    }
+
+    /// An engine for frames of `info`, made from the parameters as they stand.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::new`]; `None` if no model is loaded.
+    pub(crate) fn stream(&self, info: gst_video::VideoInfo) -> Option<Result<Stream, StreamError>> {
+        let model = self.model()?;
+        let settings = {
+            let mut control = self.control.lock().unwrap();
+            // Nothing is left to tell that engine.
+            control.unheard.clear();
+            control.settings.clone()
+        };
+        Some(Stream::new(model, &settings, info))
+    }
+
+    /// Counts one inference and the pictures that were none; the first of a run of those is a warning.
+    pub(crate) fn count_inference(&self, element: &gst::Element, took: Duration, faults: u64) {
+        let begins = {
+            let mut stats = self.stats();
+            stats.inferred(took);
+            stats.faults_at(faults)
+        };
+        if begins {
+            gst::element_warning!(
+                element,
+                gst::StreamError::Encode,
+                ("the model gave values that are no picture (NaN); the last good picture is held. \
+                 Export it in float32, or with its attention in float32")
+            );
+        }
+    }
+
+    /// Tells the pipeline when the latency it knows is no longer true.
+    ///
+    /// - `delay`: of frames in flight; `timed`: whether the time an inference takes counts too.
+    pub(crate) fn announce_latency(
+        &self,
+        element: &gst::Element,
+        delay: gst::ClockTime,
+        timed: bool,
+    ) {
+        let changed = {
+            let mut stats = self.stats();
+            let wanted = if timed {
+                stats.new_latency(delay)
+            } else {
+                Some(delay).filter(|delay| *delay != stats.latency)
+            };
+            wanted.inspect(|latency| stats.latency = *latency)
+        };
+        if changed.is_some() {
+            // No bus, nobody to recalculate.
+            let _ = element.post_message(gst::message::Latency::builder().src(element).build());
+        }
+    }
+
+    /// Reports that no more pictures will come, and why.
+    pub(crate) fn fail(&self, element: &gst::Element, error: &StreamError) -> gst::FlowError {
+        self.report(element, error);
+        gst::FlowError::Error
+    }
+
+    /// As [`Processor::fail`], where it is not the data flow that ends.
+    pub(crate) fn report(&self, element: &gst::Element, error: &StreamError) {
+        let reason = errors::reason(error);
+        // No bus, no listener.
+        let _ = element.post_message(messages::processor_stopped(element, &reason));
+        element.post_error_message(errors::stream(error));
+    }
+}
+
+/// The clock that inferences are timed with.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    (work(), began.elapsed())
+}
