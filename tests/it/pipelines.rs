@@ -120,6 +120,7 @@ fn every_text_is_covered_here() -> Result<()> {
         "browser-diffusion-browser",
         "camera-diffusion-window",
         "file-diffusion-file",
+        "prompt-window",
         "test-diffusion-window",
     ];
     assert_eq!(
@@ -133,6 +134,15 @@ fn every_text_is_covered_here() -> Result<()> {
 fn test_diffusion_window_draws() -> Result<()> {
     start()?;
     let pipeline = parse("test-diffusion-window")?;
+    fill(&pipeline, "sink", &counting_sink()?)?;
+
+    run(&pipeline)
+}
+
+#[test]
+fn prompt_window_draws() -> Result<()> {
+    start()?;
+    let pipeline = parse("prompt-window")?;
     fill(&pipeline, "sink", &counting_sink()?)?;
 
     run(&pipeline)

@@ -2,7 +2,7 @@
 
 use gst::prelude::*;
 
-const PROCESSORS: [&str; 1] = ["scopediffusion"];
+const PROCESSORS: [&str; 2] = ["scopediffusion", "scopediffusionsrc"];
 
 fn each(check: impl Fn(&gst::Element)) {
     gst::init().unwrap();
@@ -97,9 +97,14 @@ fn stats_have_the_counters_everyone_reads() {
 fn a_processor_that_cannot_go_on_says_so_before_its_error() {
     each(|processor| {
         let factory = processor.factory().unwrap().name();
-        let text = format!(
-            "videotestsrc ! video/x-raw,format=RGB,width=70,height=50 ! {factory} name=processor ! fakesink"
-        );
+        // A source of its own has nothing in front of it.
+        let sizes = "video/x-raw,format=RGB,width=70,height=50";
+        let text = match factory.ends_with("src") {
+            true => format!("{factory} name=processor ! {sizes} ! fakesink"),
+            false => {
+                format!("videotestsrc ! {sizes} ! {factory} name=processor ! fakesink")
+            }
+        };
         let pipeline = gst::parse::launch(&text).unwrap();
         let bus = pipeline.bus().unwrap();
         // The refusal may come while the state changes or after it; either way it is on the bus.

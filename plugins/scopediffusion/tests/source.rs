@@ -145,7 +145,15 @@ fn a_size_the_model_cannot_work_at_ends_the_pipeline_with_an_error() {
         "{SOURCE} ! video/x-raw,format=RGB,width=70,height=50 ! fakesink"
     ));
 
-    assert_eq!(message.type_(), gst::MessageType::Error);
+    let gst::MessageView::Error(error) = message.view() else {
+        panic!("{message:?}")
+    };
+    assert!(error.error().matches(gst::StreamError::Format), "{error:?}");
+    let text = error.error().message().to_owned();
+    assert!(
+        text.contains("70x50") && text.contains("multiple"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -191,6 +191,25 @@ impl BaseSrcImpl for ScopeDiffusionSrc {
         })
     }
 
+    /// Says in words why a size that downstream insists on is impossible; the base class only says "not negotiated".
+    fn negotiate(&self) -> Result<(), gst::LoggableError> {
+        let wanted = self
+            .obj()
+            .src_pad()
+            .peer_query_caps(Some(&caps::template()));
+        let impossible = !wanted.is_empty()
+            && self
+                .caps(None)
+                .is_some_and(|possible| !wanted.can_intersect(&possible));
+        if impossible
+            && let Ok(info) = VideoInfo::from_caps(&self.fixate(wanted))
+            && let Some(Err(error)) = self.processor.stream(info)
+        {
+            self.processor.report(self.obj().upcast_ref(), &error);
+        }
+        self.parent_negotiate()
+    }
+
     /// Towards the size the model likes best, at 30 frames a second.
     fn fixate(&self, mut caps: gst::Caps) -> gst::Caps {
         caps.truncate();
