@@ -129,16 +129,18 @@ impl Guard {
         let Some(token) = &self.token else {
             return true;
         };
-        bearer(headers).is_some_and(|given| token.matches(&given))
+        header_token(headers).is_some_and(|given| token.matches(&given))
             || subprotocol_token(headers).is_some_and(|given| token.matches(&given))
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
+fn header_token(headers: &HeaderMap) -> Option<String> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, given) = given.split_once(' ')?;
-    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-    is_bearer.then(|| given.trim().to_owned())
+    // `Key` is what clients of fal apps say.
+    let known = ["bearer", "key"];
+    let is_known = known.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    is_known.then(|| given.trim().to_owned())
 }
 
 /// A browser can give a WebSocket no header but this one, and an address with a token in it would end up in logs.
@@ -155,7 +157,10 @@ fn subprotocol_token(headers: &HeaderMap) -> Option<String> {
 
 /// Everything but the page and the health check.
 fn is_api(path: &str) -> bool {
-    path == "/api" || path.starts_with("/api/") || matches!(path, "/ws" | "/webrtc")
+    path == "/api"
+        || path.starts_with("/api/")
+        || path.ends_with("/ws")
+        || path.ends_with("/webrtc")
 }
 
 /// Browsers say when a request was started by another site, even where they send no Origin (an `<img>`, say).
@@ -355,6 +360,7 @@ mod tests {
         for (given, admitted) in [
             ("Bearer t0k", true),
             ("bearer t0k", true),
+            ("Key t0k", true),
             ("Bearer t0", false),
             ("Basic t0k", false),
             ("t0k", false),

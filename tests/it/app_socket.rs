@@ -1,10 +1,11 @@
 //! The controller as a fal app: aiortc comes in by WebSocket, and the picture really comes back redrawn.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use scope_tests::peer::colour;
-use scope_tests::{Controller, Peer};
+use scope_tests::{Controller, Peer, house, programs};
 use serde_json::{Value, json};
 
 /// Looks at pictures until one satisfies.
@@ -89,6 +90,35 @@ fn a_client_that_dies_leaves_no_session_behind() -> Result<()> {
     client.kill()?;
 
     controller.wait_for_sessions(0, Duration::from_secs(5))
+}
+
+#[test]
+fn the_deployment_is_python_and_its_image_takes_what_the_repository_has() -> Result<()> {
+    let controller = house::root().join("controller");
+    let script = "import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')";
+    let compiled = Command::new(programs::python()?)
+        .args(["-c", script])
+        .arg(controller.join("fal_app.py"))
+        .output()?;
+    ensure!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+
+    let dockerfile = std::fs::read_to_string(controller.join("Dockerfile"))?;
+    let copied = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from"));
+    for line in copied {
+        let mut words: Vec<_> = line.split_whitespace().collect();
+        words.pop();
+        for source in words {
+            assert!(house::root().join(source).exists(), "{source} in `{line}`");
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header};
 use axum::response::Response;
 use fal_client::signalling::{ApiReply, ApiRequest, ServerMessage};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::binary::{self, Upload};
+use super::cdn::Cdn;
 use super::owned::Owned;
 use super::socket::Outbox;
 
@@ -44,6 +45,7 @@ const OFFERS: &str = "/api/v1/webrtc/offer";
 pub(super) struct Inside {
     rest: Router,
     carried: HeaderMap,
+    cdn: Arc<Cdn>,
     /// Largest message, bytes.
     limit: usize,
 }
@@ -137,7 +139,7 @@ impl ApiCalls {
 
 impl Inside {
     /// `handshake` is what the socket's client came in with.
-    pub(super) fn new(rest: Router, handshake: &HeaderMap, limit: usize) -> Self {
+    pub(super) fn new(rest: Router, handshake: &HeaderMap, cdn: Arc<Cdn>, limit: usize) -> Self {
         let carried = CARRIED.into_iter().flat_map(|name| {
             let values = handshake.get_all(&name).iter().cloned();
             values.map(move |value| (name.clone(), value))
@@ -145,6 +147,7 @@ impl Inside {
         Self {
             rest,
             carried: carried.collect(),
+            cdn,
             limit,
         }
     }
@@ -158,14 +161,9 @@ impl Inside {
         let method = method(&call.method)?;
         let uri = uri(&call.path)?;
         let upload = match &call.body {
-            Value::Object(body) if body.contains_key("_cdn_url") => Err(Refusal::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "files on a CDN are not fetched here; send the file as `_base64_content`",
-            )),
-            Value::Object(body) => binary::decode(body)
-                .map_err(|sentence| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, sentence)),
-            _ => Ok(None),
-        }?;
+            Value::Object(body) => self.upload(body).await?,
+            _ => None,
+        };
         let patience = patience(&method, uri.path(), upload.is_some());
         let request = self.request(method, uri, upload, &call.body);
         let answered = async {
@@ -180,6 +178,17 @@ impl Inside {
                 format!("the request was not answered within {seconds} seconds"),
             ))
         })
+    }
+
+    /// The file that a body holds or names, if it does.
+    async fn upload(&self, body: &Map<String, Value>) -> Result<Option<Upload>, Refusal> {
+        let held = binary::decode(body)
+            .map_err(|sentence| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, sentence))?;
+        if held.is_some() {
+            return Ok(held);
+        }
+        let named = self.cdn.upload(body).await;
+        named.map_err(|sentence| Refusal::new(StatusCode::BAD_GATEWAY, sentence))
     }
 
     fn request(

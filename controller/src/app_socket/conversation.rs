@@ -102,8 +102,9 @@ impl Desks {
         } = match self.dialect.decode(raw) {
             Ok(request) => request,
             Err(malformed) => {
+                let request_id = AppDialect::request_id(raw);
                 self.outbox
-                    .refuse(format!("Invalid message: {malformed}"), None)
+                    .refuse(format!("Invalid message: {malformed}"), request_id.as_ref())
                     .await;
                 return;
             }

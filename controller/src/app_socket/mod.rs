@@ -3,6 +3,7 @@
 //! ```text
 //!  GET /ws      the scope dialect: ready · signalling · API calls with their request_id · uploads · logs
 //!  GET /webrtc  the yolo dialect:  ready · offer · answer · candidates
+//!  (and below any /owner/app, so that this server's address can stand in for that of fal's gateway)
 //!
 //!  client ──► Socket ──► conversation ──┬─► signalling ──► Sessions      in order, one after another
 //!         ◄── Outbox ◄──────────────────┴─► api_calls  ──► the REST routes, in this process, behind the guard
@@ -16,6 +17,7 @@
 
 mod api_calls;
 mod binary;
+mod cdn;
 mod conversation;
 mod log_feed;
 mod model;
@@ -40,6 +42,7 @@ use tracing::Instrument;
 use crate::api::{ApiError, AppState};
 use crate::guard::SUBPROTOCOL;
 use api_calls::Inside;
+use cdn::Cdn;
 use socket::{Limits, Socket};
 
 /// Sockets open at once: far more than sessions, far fewer than would hurt.
@@ -50,18 +53,24 @@ const MOST_SOCKETS: usize = 64;
 struct Door {
     state: AppState,
     rest: Router,
+    cdn: Arc<Cdn>,
     places: Arc<Semaphore>,
 }
 
 /// The two sockets. `rest` is what API calls through a socket reach: every other route, guard included.
 pub(crate) fn routes(state: AppState, rest: Router) -> Router {
     let places = Arc::new(Semaphore::new(MOST_SOCKETS));
+    let cdn = Arc::new(Cdn::new(&state.config.cloud));
     Router::new()
         .route("/ws", get(scope))
         .route("/webrtc", get(yolo))
+        // As behind fal's gateway, which takes the app's id away: for who has the address of no gateway.
+        .route("/{owner}/{app}/ws", get(scope))
+        .route("/{owner}/{app}/webrtc", get(yolo))
         .with_state(Door {
             state,
             rest,
+            cdn,
             places,
         })
 }
@@ -107,7 +116,7 @@ fn answer(
         )
     })?;
     let limits = limits(&door.state);
-    let inside = Inside::new(door.rest, headers, limits.message);
+    let inside = Inside::new(door.rest, headers, door.cdn, limits.message);
     let state = door.state;
     let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
     let span = tracing::info_span!("socket", id);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 
-const SOCKETS: [&str; 2] = ["/ws", "/webrtc"];
+const SOCKETS: [&str; 4] = ["/ws", "/webrtc", "/owner/app/ws", "/owner/app/webrtc"];
 
 fn with_token() -> RawConfig {
     RawConfig {
@@ -75,6 +75,7 @@ async fn a_token_is_needed_as_header_or_as_protocol() {
         }
         for headers in [
             vec![("authorization", "Bearer canary")],
+            vec![("authorization", "Key canary")],
             vec![("sec-websocket-protocol", "gst-scope, bearer.Y2FuYXJ5")],
         ] {
             let mut client = server.try_connect(path, &headers).await.ok().unwrap();

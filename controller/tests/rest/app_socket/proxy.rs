@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use scope_controller::config::RawConfig;
+use scope_controller::config::{RawCloud, RawConfig};
 use serde_json::{Value, json};
 
 use super::Server;
@@ -155,6 +155,54 @@ async fn a_base64_upload_is_an_asset_and_comes_back_as_base64() {
         (&back["_content_type"], &back["_content_length"]),
         (&json!("image/png"), &json!(picture.len()))
     );
+}
+
+#[tokio::test]
+async fn a_file_on_the_cdn_is_fetched_and_no_other_host_is_asked() {
+    let cdn = Server::start().await;
+    let folder = cdn.folder.path().join("assets");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("clip.mp4"), b"a clip").unwrap();
+    let server = Server::with(RawConfig {
+        cloud: RawCloud {
+            rest_url: Some(cdn.running.url()),
+            ..RawCloud::default()
+        },
+        ..RawConfig::default()
+    })
+    .await;
+    let mut client = server.scope().await;
+    let named = |url: String| json!({ "_cdn_url": url, "_content_type": "video/mp4" });
+
+    let url = format!("{}/api/v1/assets/clip.mp4", cdn.running.url());
+    let stored = client
+        .call("POST", "/api/v1/assets?filename=a.mp4", named(url))
+        .await;
+
+    assert_eq!(stored["status"], 200, "{stored}");
+    assert_eq!(
+        std::fs::read(server.folder.path().join("assets/a.mp4")).unwrap(),
+        b"a clip"
+    );
+    for foreign in [
+        format!("{}/api/v1/assets/clip.mp4", server.running.url()),
+        format!("{}/api/v1/assets/gone.mp4", cdn.running.url()),
+        "http://169.254.169.254/latest/meta-data".into(),
+        "file:///etc/passwd".into(),
+        "nonsense".into(),
+    ] {
+        let refused = client
+            .call("POST", "/api/v1/assets?filename=b.mp4", named(foreign))
+            .await;
+        assert_eq!(refused["status"], 502, "{refused}");
+        assert!(
+            refused["error"]
+                .as_str()
+                .is_some_and(|text| text.len() > 10),
+            "{refused}"
+        );
+    }
+    assert!(!server.folder.path().join("assets/b.mp4").exists());
 }
 
 #[tokio::test]

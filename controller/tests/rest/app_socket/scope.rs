@@ -282,6 +282,10 @@ async fn what_is_no_message_is_said_and_costs_nothing() {
             "{reply}"
         );
     }
+    let refused = client
+        .ask(json!({ "type": "offer", "request_id": "o" }))
+        .await;
+    assert_eq!(refused["request_id"], "o", "{refused}");
     client.ask(json!({ "type": "ping" })).await;
 }
 

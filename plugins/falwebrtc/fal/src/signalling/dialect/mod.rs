@@ -205,6 +205,11 @@ impl AppDialect {
         })
     }
 
+    /// What a reply to this message repeats, also where the message is [`Malformed`] otherwise.
+    pub fn request_id(message: &RawMessage) -> Option<Value> {
+        Encoding::decode(message).ok()?.remove("request_id")
+    }
+
     /// The message of the socket that says it, in answer to `request_id`; `None` where the language has no word for it.
     pub fn encode(self, message: &ServerMessage, request_id: Option<&Value>) -> Option<RawMessage> {
         match self {
