@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("gst-plugin-scopediffusion", "diffusion-engine"),
     ("scope-controller", "fal-client"),
     ("scope-controller", "gst-plugin-scopediffusion"),
+    ("scope-tests", "fal-client"),
     ("scope-tests", "gst-plugin-scopediffusion"),
     ("scope-tests", "scope-controller"),
 ];

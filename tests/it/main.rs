@@ -6,6 +6,7 @@ mod app_socket;
 mod browser;
 mod controller;
 mod fal_app;
+mod fal_signalling;
 mod layers;
 mod licences;
 mod peers;
