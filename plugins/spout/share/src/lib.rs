@@ -36,7 +36,7 @@ pub use backend::{Backend, open};
 pub use error::ShareError;
 pub use name::{NameError, SenderName};
 pub use pixels::PixelFormat;
-pub use video::{LONGEST_SIDE, Stamp, Video};
+pub use video::{LONGEST_SIDE, Picture, Stamp, Video};
 
 /// Everybody who shares video in this login session.
 pub trait Directory: Send + Sync + fmt::Debug {
@@ -102,13 +102,12 @@ pub trait Sender: Send + fmt::Debug {
     /// If the video has no size or the system refuses memory.
     fn configure(&mut self, video: &Video) -> Result<(), ShareError>;
 
-    /// Shows a frame laid out as [`Video`] says, top row first. Memory lent by [`Sender::lender`] is shown without a
-    /// copy. Never waits for a receiver.
+    /// Shows a frame. Memory lent by [`Sender::lender`] is shown without a copy. Never waits for a receiver.
     ///
     /// # Errors
     ///
     /// If the frame is shorter than the video says, or the device that holds the picture fails.
-    fn send(&mut self, frame: &[u8], stamp: &Stamp) -> Result<Sent, ShareError>;
+    fn send(&mut self, picture: &Picture<'_>, stamp: &Stamp) -> Result<Sent, ShareError>;
 
     /// Whether a receiver may still be looking at a frame that was sent from lent memory.
     fn is_shown(&self, ticket: u64) -> bool;

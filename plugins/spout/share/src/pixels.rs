@@ -89,6 +89,22 @@ impl PixelFormat {
         }
     }
 
+    /// Makes pixels black and opaque.
+    pub fn paint_black(self, pixels: &mut [u8]) {
+        let black: &[u8] = match self {
+            Self::Bgra8 | Self::Bgrx8 | Self::Rgba8 => &[0, 0, 0, 255],
+            Self::Rgb10A2 => &[0, 0, 0, 0xc0],
+            Self::Rgba16 => &[0, 0, 0, 0, 0, 0, 255, 255],
+            Self::Rgba16Float => &[0, 0, 0, 0, 0, 0, 0, 0x3c],
+            Self::Rgba16Signed => &[0, 0, 0, 0, 0, 0, 255, 0x7f],
+            Self::Rgba32Float => &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x3f],
+            Self::Rgba8Signed => &[0, 0, 0, 0x7f],
+        };
+        for pixel in pixels.chunks_exact_mut(black.len()) {
+            pixel.copy_from_slice(black);
+        }
+    }
+
     /// Bytes of one pixel.
     pub fn bytes(self) -> u32 {
         match self {
@@ -142,6 +158,15 @@ mod tests {
         assert_eq!(PixelFormat::to_send("BGRx"), Some(PixelFormat::Bgra8));
         assert_eq!(PixelFormat::to_send("RGBx"), Some(PixelFormat::Rgba8));
         assert_eq!(PixelFormat::to_send("I420"), None);
+    }
+
+    #[test]
+    fn black_fills_every_pixel_of_every_format() {
+        for format in PixelFormat::ALL {
+            let mut pixels = vec![9; 3 * format.bytes() as usize];
+            format.paint_black(&mut pixels);
+            assert!(pixels.iter().all(|byte| *byte != 9), "{format:?}");
+        }
     }
 
     #[test]

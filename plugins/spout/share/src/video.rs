@@ -1,5 +1,6 @@
 //! What is sent: size, format, layout, and when.
 
+use crate::pixels::copy_opaque;
 use crate::{PixelFormat, ShareError};
 
 /// Longest side that can be shared, pixels: Direct3D 11's texture limit.
@@ -74,6 +75,64 @@ impl Video {
     }
 }
 
+/// A frame to be sent, as it lies in somebody's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture<'a> {
+    /// From the first byte of the top row.
+    pub bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// The fourth byte of each pixel means nothing: it is sent as opaque.
+    pub opaque: bool,
+}
+
+impl<'a> Picture<'a> {
+    /// A frame laid out as `video` says.
+    pub fn of(bytes: &'a [u8], video: &Video) -> Self {
+        Self {
+            bytes,
+            stride: video.stride as usize,
+            opaque: false,
+        }
+    }
+
+    /// The bytes, if they can be shown as they are.
+    pub fn as_it_is(&self, video: &Video) -> Option<&'a [u8]> {
+        let same = !self.opaque && self.stride == video.stride as usize;
+        same.then(|| self.bytes.get(..video.frame_len())).flatten()
+    }
+
+    /// Copies the frame into memory laid out as `video` says.
+    ///
+    /// # Errors
+    ///
+    /// If either is shorter than the video.
+    pub fn copy_to(&self, video: &Video, to: &mut [u8]) -> Result<(), ShareError> {
+        let row = (video.width * video.format.bytes()) as usize;
+        let rows = video.height as usize;
+        let short = |expected, actual| Err(ShareError::ShortFrame { expected, actual });
+        let needed = self.stride * rows.saturating_sub(1) + row;
+        if self.stride < row || self.bytes.len() < needed {
+            return short(needed.max(row * rows), self.bytes.len());
+        }
+        if to.len() < video.frame_len() {
+            return short(video.frame_len(), to.len());
+        }
+        if let Some(bytes) = self.as_it_is(video) {
+            to[..bytes.len()].copy_from_slice(bytes);
+            return Ok(());
+        }
+        let to = to.chunks_mut(video.stride as usize);
+        for (from, to) in self.bytes.chunks(self.stride).zip(to).take(rows) {
+            match self.opaque {
+                true => copy_opaque(&from[..row], &mut to[..row]),
+                false => to[..row].copy_from_slice(&from[..row]),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// When a frame was taken. Nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamp {
@@ -126,6 +185,33 @@ mod tests {
         for video in bad {
             assert!(video.check().is_err(), "{video:?}");
         }
+    }
+
+    #[test]
+    fn rows_are_copied_from_one_layout_to_another() {
+        let video = Video {
+            stride: 12,
+            ..Video::new(2, 2, PixelFormat::Bgra8)
+        };
+        let bytes: Vec<u8> = (0..26).collect();
+        let picture = Picture {
+            bytes: &bytes[..24],
+            stride: 16,
+            opaque: true,
+        };
+        let mut to = [77; 24];
+
+        picture.copy_to(&video, &mut to).unwrap();
+
+        assert_eq!(to[..8], [0, 1, 2, 255, 4, 5, 6, 255]);
+        assert_eq!(to[12..20], [16, 17, 18, 255, 20, 21, 22, 255]);
+        assert!(picture.as_it_is(&video).is_none());
+        let short = Picture {
+            bytes: &bytes[..23],
+            ..picture
+        };
+        assert!(short.copy_to(&video, &mut to).is_err());
+        assert!(picture.copy_to(&video, &mut [0; 23]).is_err());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use rustix::net::{
 };
 use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
-    Directory, Event, PixelFormat, Receiver, Sender, SenderName, SenderWish, ShareError, Stamp,
-    Target, Video,
+    Directory, Event, Picture, PixelFormat, Receiver, Sender, SenderName, SenderWish, ShareError,
+    Stamp, Target, Video,
 };
 
 const GENEROUS: Duration = Duration::from_secs(10);
@@ -65,6 +65,10 @@ impl Place {
         drop(sender);
         path
     }
+}
+
+fn small() -> Video {
+    Video::new(8, 8, PixelFormat::Bgra8)
 }
 
 fn packet_socket() -> OwnedFd {
@@ -226,7 +230,9 @@ fn all_is_well(place: &Place, sender: &mut dyn Sender) {
     assert!(matches!(receiver.next(GENEROUS), Ok(Event::Connected(_))));
     while let Ok(Event::Frame(_)) = receiver.next(Duration::ZERO) {}
     for value in 1..=20 {
-        sender.send(&[value; 256], &Stamp::default()).unwrap();
+        sender
+            .send(&Picture::of(&[value; 256], &small()), &Stamp::default())
+            .unwrap();
         match receiver.next(GENEROUS) {
             Ok(Event::Frame(frame)) => assert_eq!((*frame.pixels).as_ref(), [value; 256]),
             other => panic!("{other:?}"),
@@ -295,12 +301,11 @@ fn a_receiver_that_never_reads_costs_nothing() {
 
     for round in 0..2000_u32 {
         let side = 8 + round % 5;
-        sender
-            .configure(&Video::new(side, side, PixelFormat::Bgra8))
-            .unwrap();
-        sender
-            .send(&vec![1; (side * side * 4) as usize], &Stamp::default())
-            .unwrap();
+        let video = Video::new(side, side, PixelFormat::Bgra8);
+        sender.configure(&video).unwrap();
+        let bytes = vec![1; video.frame_len()];
+        let picture = Picture::of(&bytes, &video);
+        sender.send(&picture, &Stamp::default()).unwrap();
     }
     sender
         .configure(&Video::new(8, 8, PixelFormat::Bgra8))

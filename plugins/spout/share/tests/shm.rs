@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
-    Description, Directory, Event, Frame, PixelFormat, Receiver, Sender, SenderName, SenderWish,
-    Sent, Stamp, Target, Video,
+    Description, Directory, Event, Frame, Picture, PixelFormat, Receiver, Sender, SenderName,
+    SenderWish, Sent, Stamp, Target, Video,
 };
 
 const GENEROUS: Duration = Duration::from_secs(10);
@@ -68,13 +68,28 @@ impl Place {
     }
 }
 
+fn picture(bytes: &[u8], stride: usize) -> Picture<'_> {
+    Picture {
+        bytes,
+        stride,
+        opaque: false,
+    }
+}
+
 fn send(sender: &mut dyn Sender, len: usize, value: u8) -> Sent {
     let stamp = Stamp {
         captured: u64::from(value),
         presentation: Some(5),
         duration: None,
     };
-    sender.send(&vec![value; len], &stamp).unwrap()
+    let side = (len / 4).isqrt();
+    let stride = if side * side * 4 == len {
+        side * 4
+    } else {
+        64 * 4
+    };
+    let bytes = vec![value; len];
+    sender.send(&picture(&bytes, stride), &stamp).unwrap()
 }
 
 #[track_caller]
@@ -157,6 +172,23 @@ fn a_late_receiver_sees_the_newest_frame_though_nothing_moves() {
     let mut receiver = place.receiver("still");
     connected(&mut *receiver);
     holds(&frame(&mut *receiver), 256, 5);
+}
+
+#[test]
+fn a_receiver_that_comes_in_does_not_bring_the_others_their_frame_again() {
+    let place = place();
+    let mut sender = place.sender("once", video(8, 8));
+    let mut first = place.receiver("once");
+    connected(&mut *first);
+    send(&mut *sender, 256, 1);
+    frame(&mut *first);
+
+    let mut second = place.receiver("once");
+    connected(&mut *second);
+    frame(&mut *second);
+
+    let short = Duration::from_millis(50);
+    assert!(matches!(first.next(short), Ok(Event::Idle)));
 }
 
 #[test]
@@ -260,14 +292,19 @@ fn lent_memory_is_shown_without_a_copy_once() {
 
     let mut loan = lender.lend().unwrap();
     (*loan).as_mut().fill(42);
-    let Sent::Lent { ticket } = sender.send((*loan).as_mut(), &Stamp::default()).unwrap() else {
+    let Sent::Lent { ticket } = sender
+        .send(&picture((*loan).as_mut(), 32), &Stamp::default())
+        .unwrap()
+    else {
         panic!("copied")
     };
     let first = frame(&mut *receiver);
     holds(&first, 256, 42);
     assert!(sender.is_shown(ticket));
     assert_eq!(
-        sender.send((*loan).as_mut(), &Stamp::default()).unwrap(),
+        sender
+            .send(&picture((*loan).as_mut(), 32), &Stamp::default())
+            .unwrap(),
         Sent::Copied
     );
 
@@ -448,7 +485,9 @@ fn a_short_frame_is_refused_and_nothing_is_lost() {
     let place = place();
     let mut sender = place.sender("short", video(8, 8));
 
-    let error = sender.send(&[0; 100], &Stamp::default()).unwrap_err();
+    let error = sender
+        .send(&picture(&[0; 100], 32), &Stamp::default())
+        .unwrap_err();
     assert!(error.to_string().contains("100 bytes"), "{error}");
     assert_eq!(send(&mut *sender, 256, 1), Sent::Copied);
 }

@@ -50,7 +50,7 @@ impl Folder {
     /// If no place can be used. A place that the environment names is final; the others are tried in turn.
     pub fn of_environment() -> Result<Self, ShareError> {
         if let Some(path) = std::env::var_os("SPOUT_RUNTIME_DIR").filter(|path| !path.is_empty()) {
-            return Self::at(Path::new(&path));
+            return Self::at(Path::new(&path)).map_err(none_of_system);
         }
         let user = rustix::process::geteuid().as_raw();
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
@@ -185,6 +185,15 @@ impl Folder {
             }
         }
     }
+}
+
+/// What the system refuses of a place that was named is that there is no such place.
+fn none_of_system(error: ShareError) -> ShareError {
+    if let ShareError::System { doing, source } = error {
+        let tried = vec![format!("{doing} failed: {source}")];
+        return ShareError::NoFolder { tried };
+    }
+    error
 }
 
 /// Whether somebody listens at `path`.

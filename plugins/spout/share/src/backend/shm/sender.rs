@@ -15,8 +15,8 @@ use super::shelf::Shelf;
 use super::socket::listen_at;
 use crate::directory::active_after;
 use crate::{
-    Description, Figures, Lender, Loan, Sender, SenderName, SenderWish, Sent, ShareError, Stamp,
-    Video,
+    Description, Figures, Lender, Loan, Picture, Sender, SenderName, SenderWish, Sent, ShareError,
+    Stamp, Video,
 };
 
 /// Names tried before giving up: `name`, `name_1`, …
@@ -168,26 +168,23 @@ impl Sender for ShmSender {
         Ok(())
     }
 
-    fn send(&mut self, frame: &[u8], stamp: &Stamp) -> Result<Sent, ShareError> {
-        {
+    fn send(&mut self, picture: &Picture<'_>, stamp: &Stamp) -> Result<Sent, ShareError> {
+        let video = {
             let mut shelf = self.shelf.lock().unwrap();
-            if let Some(index) = shelf.slot_of(frame) {
+            let as_it_is = picture.as_it_is(&shelf.description.video);
+            if let Some(index) = as_it_is.and_then(|bytes| shelf.slot_of(bytes)) {
                 shelf.figures.lent += 1;
                 let ticket = shelf.publish(index, stamp);
                 return Ok(Sent::Lent { ticket });
             }
-        }
+            shelf.description.video.clone()
+        };
         let canvas = canvas(&self.shelf).map_err(failed("getting memory for a frame"))?;
         let Some(mut canvas) = canvas else {
             self.shelf.lock().unwrap().figures.dropped += 1;
             return Ok(Sent::Dropped);
         };
-        let to = canvas.as_mut();
-        let from = frame.get(..to.len()).ok_or(ShareError::ShortFrame {
-            expected: to.len(),
-            actual: frame.len(),
-        })?;
-        to.copy_from_slice(from);
+        picture.copy_to(&video, canvas.as_mut())?;
         let mut shelf = self.shelf.lock().unwrap();
         if let Some(index) = shelf.slot_of(canvas.as_mut()) {
             shelf.publish(index, stamp);

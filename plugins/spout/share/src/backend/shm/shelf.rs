@@ -115,16 +115,21 @@ impl Shelf {
 
     /// A receiver that has heard the hello comes in; it is shown the newest frame at once.
     pub(super) fn admit(&mut self, socket: Arc<OwnedFd>, mailbox: Mailbox, now: Instant) {
-        self.viewers.push(Viewer {
+        let mut viewer = Viewer {
             socket,
             mailbox,
             heard: Some(self.generation),
             known: 0,
             shown: Vec::new(),
             moved: now,
+        };
+        // To this one alone: the others have seen it.
+        let shown = self.newest.map_or(Ok(()), |newest| {
+            viewer.show(self.generation, &self.slots, newest)
         });
-        if let Some(newest) = self.newest {
-            self.show(newest);
+        match shown {
+            Ok(()) => self.viewers.push(viewer),
+            Err(error) => tracing::debug!("a receiver left as it came: {error}"),
         }
     }
 

@@ -1,0 +1,93 @@
+//! ParamSpecs ↔ [`Settings`], both directions.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+
+use crate::backend::{self, Backend};
+
+/// What the operator asked for: plain data, one field a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Empty takes the program's name. Read when the first caps arrive.
+    pub(super) sender_name: String,
+    /// Read when the first caps arrive.
+    pub(super) make_active: bool,
+    /// Read going NULL → READY.
+    pub(super) backend: Backend,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sender_name: String::new(),
+            make_active: true,
+            backend: Backend::default(),
+        }
+    }
+}
+
+pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+    let defaults = Settings::default();
+    vec![
+        glib::ParamSpecString::builder("sender-name")
+            .nick("Sender name")
+            .blurb("Name to be found by, 1 to 239 bytes; empty takes the program's name. A name that is taken gets _1, _2, … appended")
+            .default_value(Some(defaults.sender_name.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("make-active")
+            .nick("Make active")
+            .blurb("Whether receivers that ask for no name get this sender from now on")
+            .default_value(defaults.make_active)
+            .mutable_ready()
+            .build(),
+        backend::property(),
+        glib::ParamSpecString::builder("actual-name")
+            .nick("Actual name")
+            .blurb("The name it got; unset while it is not registered")
+            .read_only()
+            .build(),
+        glib::ParamSpecInt::builder("receivers")
+            .nick("Receivers")
+            .blurb("How many receivers are connected; -1 where that cannot be known (Spout)")
+            .minimum(-1)
+            .default_value(0)
+            .read_only()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("frames-sent, frames-lent (of these without a copy), frames-dropped, buffers, receivers-expelled since registration")
+            .read_only()
+            .build(),
+    ]
+});
+
+impl Settings {
+    /// The value of a property that is one of the settings.
+    pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
+        match name {
+            "sender-name" => Some(self.sender_name.to_value()),
+            "make-active" => Some(self.make_active.to_value()),
+            "backend" => Some(self.backend.to_value()),
+            _ => None,
+        }
+    }
+
+    /// Takes over a property; GObject has checked its type.
+    pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
+        match name {
+            "sender-name" => {
+                self.sender_name = value
+                    .get::<Option<String>>()
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default();
+            }
+            "make-active" => self.make_active = value.get().unwrap_or(self.make_active),
+            "backend" => self.backend = value.get().unwrap_or(self.backend),
+            _ => {}
+        }
+    }
+}
