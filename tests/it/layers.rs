@@ -12,7 +12,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("scope-controller", "fal-client"),
     ("scope-controller", "gst-plugin-scopediffusion"),
     ("scope-tests", "fal-client"),
+    ("gst-plugin-spout", "texture-share"),
     ("scope-tests", "gst-plugin-scopediffusion"),
+    ("scope-tests", "gst-plugin-spout"),
+    ("scope-tests", "texture-share"),
     ("scope-tests", "scope-controller"),
 ];
 

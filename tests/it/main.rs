@@ -13,4 +13,5 @@ mod peers;
 mod pipelines;
 mod processor_contract;
 mod secrets;
+mod spout;
 mod surface;

@@ -4,14 +4,20 @@ use std::process::Command;
 
 use scope_tests::{house, inspect};
 
-const ELEMENTS: [&str; 2] = ["scopediffusion", "scopediffusionsrc"];
+const ELEMENTS: &[&str] = &[
+    "scopediffusion",
+    "scopediffusionsrc",
+    "spoutsink",
+    "spoutsrc",
+];
 
 #[test]
 fn every_element_shows_what_its_snapshot_says() {
     gst::init().unwrap();
     gstscopediffusion::plugin_register_static().unwrap();
+    gstspout::plugin_register_static().unwrap();
 
-    for element in ELEMENTS {
+    for &element in ELEMENTS {
         insta::assert_snapshot!(element, inspect::element(element));
     }
 }
@@ -20,7 +26,7 @@ fn every_element_shows_what_its_snapshot_says() {
 fn the_readme_names_every_element() {
     let readme = std::fs::read_to_string(house::root().join("README.md")).unwrap();
 
-    for element in ELEMENTS {
+    for &element in ELEMENTS {
         assert!(
             readme.contains(&format!("| `{element}` |")),
             "README.md's element table lacks {element}"
@@ -33,7 +39,7 @@ fn the_readme_names_every_element() {
 fn gst_inspect_reads_the_plugin_file_without_onnx_runtime() {
     let scratch = tempfile::tempdir().unwrap();
 
-    for element in ELEMENTS {
+    for &element in ELEMENTS {
         let out = Command::new("gst-inspect-1.0")
             .arg(element)
             .env("GST_PLUGIN_PATH", house::artefacts())

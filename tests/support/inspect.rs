@@ -104,6 +104,8 @@ fn default(spec: &glib::ParamSpec) -> String {
 fn range(spec: &glib::ParamSpec) -> String {
     if let Some(spec) = spec.downcast_ref::<glib::ParamSpecFloat>() {
         format!(", {} to {}", spec.minimum(), spec.maximum())
+    } else if let Some(spec) = spec.downcast_ref::<glib::ParamSpecInt>() {
+        format!(", {} to {}", spec.minimum(), spec.maximum())
     } else if let Some(spec) = spec.downcast_ref::<glib::ParamSpecUInt>() {
         format!(", {} to {}", spec.minimum(), spec.maximum())
     } else if let Some(spec) = spec.downcast_ref::<glib::ParamSpecUInt64>() {

@@ -7,6 +7,8 @@
 use gst::glib;
 
 mod backend;
+mod device;
+mod device_provider;
 mod errors;
 mod spoutsink;
 mod spoutsrc;
@@ -14,7 +16,8 @@ mod video;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     spoutsink::register(plugin)?;
-    spoutsrc::register(plugin)
+    spoutsrc::register(plugin)?;
+    device_provider::register(plugin)
 }
 
 gst::plugin_define!(
