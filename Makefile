@@ -8,7 +8,7 @@ export G_DEBUG ?= fatal-criticals
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
 run: setup-run
 	@echo "run: building gst-scope (minutes the first time, seconds after)"
-	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-spout
+	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-falwebrtc -p gst-plugin-spout
 	@GST_PLUGIN_PATH=$(CURDIR)/target/release exec target/release/gst-scope serve $(ARGS)
 
 ## Set up everything, build, and run every test

@@ -57,7 +57,13 @@ impl Client {
                 cap: Duration::from_millis(100),
             },
             auth: Auth::Token,
-            ..PumpConfig::new("owner/app".parse()?, path, dialect, EncodingChoice::Auto, key)
+            ..PumpConfig::new(
+                "owner/app".parse()?,
+                path,
+                dialect,
+                EncodingChoice::Auto,
+                key,
+            )
         };
         let (pump, events) = Pump::start(pump, &Handle::current())?;
         Ok(Self {
@@ -68,7 +74,10 @@ impl Client {
                 dialect,
                 app: "owner/app".into(),
                 budget,
-                initial_parameters: json!({"prompt": "snow"}).as_object().context("an object")?.clone(),
+                initial_parameters: json!({"prompt": "snow"})
+                    .as_object()
+                    .context("an object")?
+                    .clone(),
                 ..NegotiationConfig::default()
             },
             seen: Vec::new(),
@@ -87,7 +96,10 @@ impl Client {
                     return Ok(std::mem::replace(&mut self.seen, later));
                 }
             }
-            let due = self.negotiation.as_ref().and_then(|(_, negotiation)| negotiation.next_timeout());
+            let due = self
+                .negotiation
+                .as_ref()
+                .and_then(|(_, negotiation)| negotiation.next_timeout());
             tokio::select! {
                 () = sleep_until(end) => bail!("not seen, but {:#?}", self.seen),
                 () = sleep_until(due.map_or(end, Instant::from_std)) => self.tell(Input::Timeout),
@@ -157,9 +169,12 @@ impl Client {
 
     /// Why the first attempt that fails does.
     async fn failure(&mut self) -> Result<FalError> {
-        let failed = |sight: &Sight| matches!(sight, Sight::Stage(report) if report.error.is_some());
+        let failed =
+            |sight: &Sight| matches!(sight, Sight::Stage(report) if report.error.is_some());
         match self.until(failed).await?.pop() {
-            Some(Sight::Stage(StageReport { error: Some(error), .. })) => Ok(error),
+            Some(Sight::Stage(StageReport {
+                error: Some(error), ..
+            })) => Ok(error),
             other => bail!("{other:?}"),
         }
     }
@@ -168,7 +183,9 @@ impl Client {
         self.pump.stop();
         // Nobody takes events any more.
         drop(self.events);
-        timeout(PATIENCE, self.pump.ended()).await.context("the pump does not end")
+        timeout(PATIENCE, self.pump.ended())
+            .await
+            .context("the pump does not end")
     }
 }
 
@@ -190,7 +207,9 @@ fn connecting<T>(
     let budget = Duration::from_secs(8);
     runtime()?.block_on(async {
         let mut client = Client::start(app, dialect, path, budget)?;
-        let found = look(&mut client).await.with_context(|| format!("{path} with {faults}"));
+        let found = look(&mut client)
+            .await
+            .with_context(|| format!("{path} with {faults}"));
         client.stop().await?;
         found
     })
@@ -213,18 +232,26 @@ fn every_dialect_comes_to_its_answer() -> Result<()> {
         (DialectChoice::Lucy, "lucy", Dialect::Lucy),
         (DialectChoice::Wma, "", Dialect::Wma),
     ] {
-        let found = connecting(&app, (choice, path), &json!({}), async |client: &mut Client| {
-            let mut seen = client.answered().await?;
-            let Some(Sight::Output(Output::ApplyAnswer { sdp })) = seen.pop() else {
-                bail!("{seen:?}");
-            };
-            assert!(sdp.contains("a=setup:passive") && sdp.contains("a=sendrecv"), "{sdp}");
-            let made = seen.iter().find_map(|sight| match sight {
-                Sight::Output(Output::MakeOffer { dialect, .. }) => Some(*dialect),
-                _ => None,
-            });
-            made.context("no offer")
-        })?;
+        let found = connecting(
+            &app,
+            (choice, path),
+            &json!({}),
+            async |client: &mut Client| {
+                let mut seen = client.answered().await?;
+                let Some(Sight::Output(Output::ApplyAnswer { sdp })) = seen.pop() else {
+                    bail!("{seen:?}");
+                };
+                assert!(
+                    sdp.contains("a=setup:passive") && sdp.contains("a=sendrecv"),
+                    "{sdp}"
+                );
+                let made = seen.iter().find_map(|sight| match sight {
+                    Sight::Output(Output::MakeOffer { dialect, .. }) => Some(*dialect),
+                    _ => None,
+                });
+                made.context("no offer")
+            },
+        )?;
         assert_eq!(found, dialect, "{choice:?} on {path}");
     }
     Ok(())
@@ -247,12 +274,18 @@ fn what_is_strange_but_harmless_does_no_harm() -> Result<()> {
         for path in ["webrtc", "realtime", "ws"] {
             let place = (DialectChoice::Auto, path);
             let seen = connecting(&app, place, &attempt(&faults), Client::answered)?;
-            let candidates = |sight: &Sight| matches!(sight, Sight::Output(Output::RemoteCandidatesDone));
+            let candidates =
+                |sight: &Sight| matches!(sight, Sight::Output(Output::RemoteCandidatesDone));
             assert!(!seen.iter().any(candidates), "before the answer: {seen:?}");
         }
     }
     for shape in ["string", "token", "detail"] {
-        connecting(&app, YOLO, &json!({"token": {"shape": shape}}), Client::answered)?;
+        connecting(
+            &app,
+            YOLO,
+            &json!({"token": {"shape": shape}}),
+            Client::answered,
+        )?;
     }
     Ok(())
 }
@@ -290,11 +323,17 @@ fn what_is_refused_is_told_in_the_servers_words() -> Result<()> {
 fn an_error_after_the_answer_explains_the_close() -> Result<()> {
     let app = FalApp::start(Some(KEY))?;
     let faults = json!({"error_after_answer": "out of memory", "close_at": "answer"});
-    let (noticed, error) = connecting(&app, YOLO, &attempt(&faults), async |client: &mut Client| {
-        client.answered().await?;
-        let notice = |sight: &Sight| matches!(sight, Sight::Output(Output::Notice(Notice::AppError(_))));
-        Ok((client.until(notice).await?.len(), client.failure().await?))
-    })?;
+    let (noticed, error) = connecting(
+        &app,
+        YOLO,
+        &attempt(&faults),
+        async |client: &mut Client| {
+            client.answered().await?;
+            let notice =
+                |sight: &Sight| matches!(sight, Sight::Output(Output::Notice(Notice::AppError(_))));
+            Ok((client.until(notice).await?.len(), client.failure().await?))
+        },
+    )?;
     assert!(noticed > 0);
     assert_eq!(error.to_string(), "the app reports: out of memory");
     Ok(())
@@ -324,11 +363,14 @@ fn a_close_at_any_step_is_a_new_attempt() -> Result<()> {
                 let faults = attempt(&json!({"close_at": step, "close_code": code}));
                 let place = (DialectChoice::Auto, path);
                 let closed = connecting(&app, place, &faults, async |client: &mut Client| {
-                    let seen = client.until(|sight| matches!(sight, Sight::Closed(_))).await?;
+                    let seen = client
+                        .until(|sight| matches!(sight, Sight::Closed(_)))
+                        .await?;
                     client.answered().await?;
                     Ok(seen)
                 })?;
-                let told = matches!(closed.last(), Some(Sight::Closed(Some(told))) if *told == code);
+                let told =
+                    matches!(closed.last(), Some(Sight::Closed(Some(told))) if *told == code);
                 assert!(told, "{path} at {step} with {code}: {closed:?}");
             }
         }
@@ -344,7 +386,10 @@ fn a_token_that_runs_out_in_the_handshake_is_replaced() -> Result<()> {
         let error = client.failure().await?;
         Ok((error, client.answered().await?))
     })?;
-    assert!(matches!(seen.0, FalError::UpgradeRefused { status: 401, .. }));
+    assert!(matches!(
+        seen.0,
+        FalError::UpgradeRefused { status: 401, .. }
+    ));
     assert_eq!(app.report()?["tokens"], 2);
     Ok(())
 }

@@ -8,11 +8,14 @@ use scope_tests::house;
 
 /// Every arrow between our crates, and no other.
 const ARROWS: &[(&str, &str)] = &[
+    ("gst-plugin-falwebrtc", "fal-client"),
     ("gst-plugin-scopediffusion", "diffusion-engine"),
     ("scope-controller", "fal-client"),
+    ("scope-controller", "gst-plugin-falwebrtc"),
     ("scope-controller", "gst-plugin-scopediffusion"),
     ("scope-tests", "fal-client"),
     ("gst-plugin-spout", "texture-share"),
+    ("scope-tests", "gst-plugin-falwebrtc"),
     ("scope-tests", "gst-plugin-scopediffusion"),
     ("scope-tests", "gst-plugin-spout"),
     ("scope-tests", "texture-share"),
@@ -67,6 +70,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "controller/src/session",
             "controller/tests",
             "controller/src/cli/bench",
+            "plugins/falwebrtc/src",
         ],
     ),
 ];

@@ -5,6 +5,7 @@
 mod app_socket;
 mod browser;
 mod controller;
+mod fal;
 mod fal_app;
 mod fal_signalling;
 mod layers;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gst::prelude::*;
-use scope_tests::house;
+use scope_tests::{FalApp, house};
+use serde_json::json;
 
 /// Frames that must come out: more than any queue on the way can hold back.
 const FRAMES: u32 = 12;
@@ -13,6 +14,7 @@ const FRAMES: u32 = 12;
 fn start() -> Result<()> {
     gst::init()?;
     gstscopediffusion::plugin_register_static()?;
+    gstfalwebrtc::plugin_register_static()?;
     Ok(())
 }
 
@@ -119,7 +121,9 @@ fn every_text_is_covered_here() -> Result<()> {
     let covered = [
         "browser-diffusion-browser",
         "camera-diffusion-window",
+        "camera-fal-window",
         "file-diffusion-file",
+        "file-fal-file",
         "prompt-window",
         "test-diffusion-window",
     ];
@@ -160,6 +164,64 @@ fn camera_diffusion_window_draws() -> Result<()> {
     run(&pipeline)
 }
 
+/// Points a processor at the fal app of the tests.
+fn direct(pipeline: &gst::Pipeline, app: &FalApp) -> Result<()> {
+    let processor = pipeline.by_name("processor").context("no processor")?;
+    processor.set_property("run-url", format!("ws://{}", app.address));
+    processor.set_property("rest-url", format!("http://{}", app.address));
+    processor.set_property("api-key", "id:secret");
+    processor.set_property("stun-server", None::<&str>);
+    Ok(())
+}
+
+#[test]
+fn camera_fal_window_shows_the_camera_until_the_app_answers() -> Result<()> {
+    start()?;
+    let app = FalApp::start(Some("id:secret"))?;
+    app.faults(&json!({"rest": {"ready_delay": 60}}))?;
+    let pipeline = parse("camera-fal-window")?;
+    direct(&pipeline, &app)?;
+    if !Path::new("/dev/video0").exists() {
+        fill(&pipeline, "source", &test_source()?)?;
+    }
+    fill(&pipeline, "sink", &counting_sink()?)?;
+
+    run(&pipeline)
+}
+
+#[test]
+fn file_fal_file_sends_every_picture_there_and_back() -> Result<()> {
+    start()?;
+    let app = FalApp::start(Some("id:secret"))?;
+    let folder = tempfile::tempdir()?;
+    let (input, output) = (
+        folder.path().join("in.webm"),
+        folder.path().join("out.webm"),
+    );
+    make_file(&input)?;
+
+    let pipeline = parse("file-fal-file")?;
+    direct(&pipeline, &app)?;
+    for (slot, file) in [("source", &input), ("sink", &output)] {
+        let element = pipeline.by_name(slot).context("no slot")?;
+        element.set_property("location", file.display().to_string());
+    }
+    run(&pipeline)?;
+
+    assert_eq!(frames_in(&output)?, FRAMES);
+    Ok(())
+}
+
+fn make_file(file: &Path) -> Result<()> {
+    let make = format!(
+        "videotestsrc num-buffers={FRAMES} pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 ! vp8enc deadline=1 ! webmmux ! filesink location={}",
+        file.display()
+    );
+    run(&gst::parse::launch(&make)?
+        .downcast()
+        .map_err(|_| anyhow!("no pipeline"))?)
+}
+
 #[test]
 fn file_diffusion_file_redraws_every_picture() -> Result<()> {
     start()?;
@@ -168,13 +230,7 @@ fn file_diffusion_file_redraws_every_picture() -> Result<()> {
         folder.path().join("in.webm"),
         folder.path().join("out.webm"),
     );
-    let make = format!(
-        "videotestsrc num-buffers={FRAMES} pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 ! vp8enc deadline=1 ! webmmux ! filesink location={}",
-        input.display()
-    );
-    run(&gst::parse::launch(&make)?
-        .downcast()
-        .map_err(|_| anyhow!("no pipeline"))?)?;
+    make_file(&input)?;
 
     let pipeline = parse("file-diffusion-file")?;
     pipeline

@@ -2,11 +2,12 @@
 
 use gst::prelude::*;
 
-const PROCESSORS: [&str; 2] = ["scopediffusion", "scopediffusionsrc"];
+const PROCESSORS: [&str; 3] = ["falwebrtcbin", "scopediffusion", "scopediffusionsrc"];
 
 fn each(check: impl Fn(&gst::Element)) {
     gst::init().unwrap();
     gstscopediffusion::plugin_register_static().unwrap();
+    gstfalwebrtc::plugin_register_static().unwrap();
     for processor in PROCESSORS {
         check(&gst::ElementFactory::make(processor).build().unwrap());
     }

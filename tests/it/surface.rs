@@ -5,6 +5,7 @@ use std::process::Command;
 use scope_tests::{house, inspect};
 
 const ELEMENTS: &[&str] = &[
+    "falwebrtcbin",
     "scopediffusion",
     "scopediffusionsrc",
     "spoutsink",
@@ -16,6 +17,7 @@ fn every_element_shows_what_its_snapshot_says() {
     gst::init().unwrap();
     gstscopediffusion::plugin_register_static().unwrap();
     gstspout::plugin_register_static().unwrap();
+    gstfalwebrtc::plugin_register_static().unwrap();
 
     for &element in ELEMENTS {
         insta::assert_snapshot!(element, inspect::element(element));

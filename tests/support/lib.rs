@@ -11,6 +11,7 @@
     reason = "a helper that fails must fail its test, loudly"
 )]
 
+pub mod cloud;
 pub mod controller;
 pub mod fal;
 pub mod house;
@@ -19,6 +20,7 @@ pub mod inspect;
 pub mod peer;
 pub mod programs;
 
+pub use cloud::Cloud;
 pub use controller::Controller;
 pub use fal::FalApp;
 pub use peer::Peer;

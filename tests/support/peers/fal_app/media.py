@@ -75,10 +75,12 @@ class Media:
             said = json.loads(text)
         except ValueError:
             return
+        if not isinstance(said, dict):
+            return
         if said.get("type") == "ping":
             self.notice(json.dumps({"type": "pong", "client_ts": said.get("client_ts", said.get("ts"))}))
-        elif isinstance(said, dict):
-            self.stage.seen["parameters"] |= said
+        else:
+            self.stage.seen["parameters"] |= said["params"] if said.get("type") == "session_params" else said
 
     def notice(self, text):
         if self.channel and self.channel.readyState == "open":

@@ -1,0 +1,149 @@
+//! The door into the encoder: an appsrc that is fed one picture at a time, when it asks.
+//!
+//! A picture that comes while the encoder is busy waits with at most a few others; the oldest goes. Nothing here waits.
+//!
+//! Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
+//! them too, and the pictures of a new size go on under the old caps.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gst::prelude::*;
+
+use super::correlate::unevenness;
+use super::picture::Picture;
+
+/// What is known of a picture on its way to the far end and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Counts the pictures of one link; repetitions have their original's.
+    pub(crate) number: u64,
+    /// As it came from upstream.
+    pub(crate) pts: Option<gst::ClockTime>,
+    /// As it came from upstream.
+    pub(crate) duration: Option<gst::ClockTime>,
+    /// When it came.
+    pub(crate) at: Duration,
+    /// Sent again because nothing newer came.
+    pub(crate) repeated: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    waiting: VecDeque<(Picture, Sent)>,
+    /// The encoder asked and found nothing.
+    hungry: bool,
+    /// Timestamp given last, ticks of 1/90 000 s.
+    last: u64,
+    count: u64,
+    /// In the encoder, by the timestamp they went in with.
+    inside: HashMap<gst::ClockTime, Sent>,
+}
+
+/// The door.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    source: gst_app::AppSrc,
+    slot: Arc<Mutex<Slot>>,
+    capacity: usize,
+}
+
+/// Pictures in the encoder that are remembered; an encoder that loses one must not fill memory.
+const INSIDE: usize = 64;
+
+impl Inlet {
+    pub(crate) fn new(source: gst_app::AppSrc, capacity: usize) -> Self {
+        let slot = Arc::<Mutex<Slot>>::default();
+        let asked = slot.clone();
+        let need_data = move |source: &gst_app::AppSrc, _: u32| {
+            let next = {
+                let mut slot = asked.lock().unwrap();
+                slot.hungry = slot.waiting.is_empty();
+                slot.waiting.pop_front()
+            };
+            if let Some((picture, sent)) = next {
+                feed(source, &asked, picture, sent);
+            }
+        };
+        source.set_callbacks(
+            gst_app::AppSrcCallbacks::builder()
+                .need_data(need_data)
+                .build(),
+        );
+        Self {
+            source,
+            slot,
+            capacity: capacity.max(1),
+        }
+    }
+
+    /// Whether a picture waits here already: then one sent only to keep the stream alive is not needed.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.slot.lock().unwrap().waiting.is_empty()
+    }
+
+    /// Hands a picture in; true if an older one had to go for it.
+    pub(crate) fn push(&self, picture: Picture, sent: Sent) -> bool {
+        {
+            let mut slot = self.slot.lock().unwrap();
+            if !std::mem::take(&mut slot.hungry) {
+                let full = slot.waiting.len() >= self.capacity;
+                if full {
+                    slot.waiting.pop_front();
+                }
+                slot.waiting.push_back((picture, sent));
+                return full;
+            }
+        }
+        feed(&self.source, &self.slot, picture, sent);
+        false
+    }
+
+    /// What went into the encoder with this timestamp, told once.
+    pub(crate) fn entered_at(&self, stamp: gst::ClockTime) -> Option<Sent> {
+        self.slot.lock().unwrap().inside.remove(&stamp)
+    }
+}
+
+/// Gives the encoder what it asked for, stamped with the time it goes in.
+fn feed(source: &gst_app::AppSrc, slot: &Mutex<Slot>, picture: Picture, sent: Sent) {
+    let Some(now) = source.current_running_time() else {
+        return;
+    };
+    let stamp = {
+        let mut slot = slot.lock().unwrap();
+        slot.count += 1;
+        let ticks = now.nseconds() * 9 / 100_000 + unevenness(slot.count);
+        slot.last = ticks.max(slot.last + 1);
+        let stamp = gst::ClockTime::from_nseconds((slot.last * 100_000).div_ceil(9));
+        if slot.inside.len() >= INSIDE {
+            slot.inside.clear();
+        }
+        slot.inside.insert(stamp, sent);
+        stamp
+    };
+    let mut buffer = picture.buffer;
+    {
+        let buffer = buffer.make_mut();
+        buffer.set_pts(stamp);
+        buffer.set_dts(None);
+        buffer.set_duration(None);
+    }
+    // Encoders refuse the 0/1 of a stream without a steady rate, and rate control wants one.
+    let info = gst_video::VideoInfo::builder(
+        picture.info.format(),
+        picture.info.width(),
+        picture.info.height(),
+    )
+    .fps(gst::Fraction::new(30, 1))
+    .colorimetry(&picture.info.colorimetry())
+    .par(picture.info.par())
+    .build();
+    // An appsrc takes equal caps for no change, and sends others in order with the frames.
+    if let Ok(caps) = info.and_then(|info| info.to_caps()) {
+        source.set_caps(Some(&caps));
+        // Refused only by a link that is being torn down.
+        source.push_buffer(buffer).ok();
+    }
+}

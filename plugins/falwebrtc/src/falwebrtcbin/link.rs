@@ -1,0 +1,442 @@
+//! One connection's media: an inner bin with a webrtcbin, made for it and torn down with it.
+//!
+//! The inner bin is the element's child, so that it can be seen and tuned, but keeps its own state, clock and time: a
+//! paused pipeline must not lose its far end, and a change of clock must not shift what is under way.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use fal_client::{IceCandidate, IceServer, Secret};
+use gst::glib;
+use gst::prelude::*;
+use gst_webrtc::{
+    WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEGatheringState, WebRTCPeerConnectionState,
+    WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType, WebRTCSessionDescription,
+};
+
+use super::codec::Codec;
+use super::errors::{MediaError, make, set};
+use super::flow::Flow;
+use super::ice;
+use super::picture::Picture;
+use super::receive::{self, Arrivals};
+use super::reports::Reports;
+use super::send::{self, Sender};
+
+/// What happened on a link.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// The local description is this.
+    Offer(String),
+    Candidate(IceCandidate),
+    CandidatesDone,
+    /// The far end's description is in force.
+    Answered,
+    Connected,
+    ChannelOpened,
+    ChannelClosed,
+    ChannelMessage(String),
+    /// The first picture came back.
+    Picture,
+    /// It will not work any more.
+    Failed(String),
+}
+
+/// Where it is told.
+pub(crate) type Tell = Arc<dyn Fn(Happened) + Send + Sync>;
+
+/// What a link needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) codecs: Vec<Codec>,
+    pub(crate) channel: &'static str,
+    pub(crate) latency: std::time::Duration,
+    pub(crate) stun_server: Option<String>,
+    pub(crate) turn_servers: Vec<Secret>,
+    /// As the app handed them out.
+    pub(crate) app_servers: Vec<IceServer>,
+    pub(crate) queue_size: usize,
+}
+
+/// One connection's media.
+pub(crate) struct Link {
+    bin: gst::Bin,
+    webrtcbin: gst::Element,
+    plan: Plan,
+    flow: Arc<Flow>,
+    tell: Tell,
+    channel: Option<WebRTCDataChannel>,
+    sender: Option<Sender>,
+    pub(crate) reports: Reports,
+}
+
+impl Link {
+    /// Builds it in `element` and asks for an offer, which is told when it is there.
+    pub(crate) fn new(
+        element: &gst::Bin,
+        name: &str,
+        plan: Plan,
+        flow: Arc<Flow>,
+        tell: Tell,
+    ) -> Result<Self, MediaError> {
+        let bin = gst::Bin::with_name(name);
+        bin.set_locked_state(true);
+        let webrtcbin = make("webrtcbin")?;
+        prepare(&webrtcbin, &plan);
+        let reports = Reports::watch(&webrtcbin);
+        bin.add(&webrtcbin)?;
+        element.add(&bin)?;
+        let mut link = Self {
+            bin,
+            webrtcbin,
+            plan,
+            flow,
+            tell,
+            channel: None,
+            sender: None,
+            reports,
+        };
+        // From here on dropping it takes it out of the element again.
+        let clock = gst::SystemClock::obtain();
+        link.bin.set_clock(Some(&clock))?;
+        link.bin.set_start_time(gst::ClockTime::NONE);
+        link.bin.set_base_time(clock.time());
+        link.watch();
+        let arrivals = Returning {
+            flow: link.flow.clone(),
+            tell: link.tell.clone(),
+            first: Mutex::new(true),
+        };
+        receive::on_pads(
+            &link.bin,
+            &link.webrtcbin,
+            &link.reports,
+            Arc::new(arrivals),
+        );
+        link.bin.set_state(gst::State::Playing)?;
+        link.add_lines()?;
+        link.ask_offer();
+        Ok(link)
+    }
+
+    /// One video line that sends and receives (two one-way lines are answered with `inactive`), and the data channel,
+    /// which must be there before the offer.
+    fn add_lines(&mut self) -> Result<(), MediaError> {
+        let mut caps = gst::Caps::new_empty();
+        for codec in &self.plan.codecs {
+            caps.merge(send::rtp_caps(*codec));
+        }
+        let transceiver = self.webrtcbin.emit_by_name::<WebRTCRTPTransceiver>(
+            "add-transceiver",
+            &[&WebRTCRTPTransceiverDirection::Sendrecv, &caps],
+        );
+        // Without NACK 3 % loss costs seconds of delay; with it, a retransmission.
+        transceiver.set_property("do-nack", true);
+        let ordered = gst::Structure::builder("options")
+            .field("ordered", true)
+            .build();
+        let channel = self
+            .webrtcbin
+            .emit_by_name::<Option<WebRTCDataChannel>>(
+                "create-data-channel",
+                &[&self.plan.channel, &ordered],
+            )
+            .ok_or_else(|| MediaError::Missing("sctpenc".into()))?;
+        listen(&channel, &self.tell);
+        self.channel = Some(channel);
+        Ok(())
+    }
+
+    fn watch(&self) {
+        let tell = self.tell.clone();
+        self.webrtcbin
+            .connect("on-ice-candidate", false, move |values| {
+                let line = values.get(1)?.get::<u32>().ok()?;
+                let text = values.get(2)?.get::<String>().ok()?;
+                let candidate = IceCandidate::new(&text, None, u16::try_from(line).ok())?;
+                tell(Happened::Candidate(candidate));
+                None
+            });
+        let tell = self.tell.clone();
+        self.webrtcbin
+            .connect_notify(Some("ice-gathering-state"), move |webrtcbin, _| {
+                let state = webrtcbin.property::<WebRTCICEGatheringState>("ice-gathering-state");
+                if state == WebRTCICEGatheringState::Complete {
+                    tell(Happened::CandidatesDone);
+                }
+            });
+        let tell = self.tell.clone();
+        self.webrtcbin
+            .connect_notify(Some("connection-state"), move |webrtcbin, _| {
+                match webrtcbin.property::<WebRTCPeerConnectionState>("connection-state") {
+                    WebRTCPeerConnectionState::Connected => tell(Happened::Connected),
+                    WebRTCPeerConnectionState::Failed => {
+                        tell(Happened::Failed("the peer connection failed".into()));
+                    }
+                    WebRTCPeerConnectionState::Closed => {
+                        tell(Happened::Failed(
+                            "the far end closed the peer connection".into(),
+                        ));
+                    }
+                    _ => {}
+                }
+            });
+    }
+
+    fn ask_offer(&self) {
+        let (webrtcbin, tell) = (self.webrtcbin.downgrade(), self.tell.clone());
+        let made = gst::Promise::with_change_func(move |reply| {
+            let description = reply
+                .ok()
+                .flatten()
+                .and_then(|reply| reply.get::<WebRTCSessionDescription>("offer").ok());
+            let (Some(description), Some(webrtcbin)) = (description, webrtcbin.upgrade()) else {
+                return tell(Happened::Failed("webrtcbin made no offer".into()));
+            };
+            let text = description.sdp().as_text();
+            let set = gst::Promise::with_change_func(move |_| match text {
+                Ok(text) => tell(Happened::Offer(text)),
+                Err(_) => tell(Happened::Failed("our offer is no text".into())),
+            });
+            webrtcbin.emit_by_name::<()>("set-local-description", &[&description, &set]);
+        });
+        self.webrtcbin
+            .emit_by_name::<()>("create-offer", &[&None::<gst::Structure>, &made]);
+    }
+
+    /// Takes the far end's description; [`Happened::Answered`] follows.
+    pub(crate) fn apply_answer(&self, sdp: &str) -> Result<(), MediaError> {
+        let message = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes())
+            .map_err(|_| MediaError::Negotiation("the answer is not SDP".into()))?;
+        self.chosen(&message)?;
+        let answer = WebRTCSessionDescription::new(WebRTCSDPType::Answer, message);
+        let tell = self.tell.clone();
+        let set = gst::Promise::with_change_func(move |reply| {
+            let reply = reply.ok().flatten();
+            match reply.and_then(|reply| reply.get::<glib::Error>("error").ok()) {
+                Some(error) => tell(Happened::Failed(format!("the answer was refused: {error}"))),
+                None => tell(Happened::Answered),
+            }
+        });
+        self.webrtcbin
+            .emit_by_name::<()>("set-remote-description", &[&answer, &set]);
+        Ok(())
+    }
+
+    /// The codec that the far end prefers among ours: it sends the first of its answer.
+    fn chosen(&self, answer: &gst_sdp::SDPMessageRef) -> Result<Codec, MediaError> {
+        let none = || MediaError::Negotiation("the answer takes no video of ours".into());
+        let line = answer
+            .medias()
+            .find(|media| media.media() == Some("video"))
+            .ok_or_else(none)?;
+        if line.port() == 0 && line.attribute_val("bundle-only").is_none() {
+            return Err(none());
+        }
+        let wanted = |format: &str| {
+            self.plan
+                .codecs
+                .iter()
+                .find(|codec| codec.payload().to_string() == format)
+        };
+        line.formats().find_map(wanted).copied().ok_or_else(none)
+    }
+
+    /// Builds the sending branch for the answer's codec, and opens it to pictures.
+    pub(crate) fn start_sending(
+        &mut self,
+        bitrate: u32,
+        setup: impl FnOnce(&gst::Element),
+    ) -> Result<(), MediaError> {
+        let answer = self
+            .webrtcbin
+            .property::<Option<WebRTCSessionDescription>>("remote-description");
+        let codec = match answer {
+            Some(answer) => self.chosen(answer.sdp())?,
+            None => return Err(MediaError::Negotiation("there is no answer".into())),
+        };
+        let (leaving, packets) = (self.flow.clone(), self.flow.clone());
+        let sender = Sender::new(
+            &self.bin,
+            &self.webrtcbin,
+            codec,
+            self.flow.waiting_for_encoder(self.plan.queue_size),
+            Arc::new(move |timestamp, sent| leaving.leaving(timestamp, sent)),
+            Arc::new(move |bits| packets.count(|meter, _| meter.sent_bits += bits)),
+        )?;
+        sender.encoder.set_bitrate(bitrate);
+        setup(&sender.encoder.element);
+        self.flow.connect(sender.inlet.clone());
+        self.sender = Some(sender);
+        Ok(())
+    }
+
+    /// Without a latency told, rtpsession cannot place its sender reports in time; told too early, nobody hears it.
+    pub(crate) fn settle_latency(&self) {
+        self.bin.recalculate_latency().ok();
+    }
+
+    pub(crate) fn add_candidate(&self, candidate: &IceCandidate) {
+        let line = candidate.sdp_mline_index.map_or(0, u32::from);
+        self.webrtcbin
+            .emit_by_name::<()>("add-ice-candidate", &[&line, &candidate.candidate]);
+    }
+
+    /// Sends a text on the data channel; false when it is not open.
+    pub(crate) fn send_text(&self, text: &str) -> bool {
+        self.channel.as_ref().is_some_and(|channel| {
+            channel.ready_state() == WebRTCDataChannelState::Open
+                && channel.send_string_full(Some(text)).is_ok()
+        })
+    }
+
+    pub(crate) fn set_bitrate(&self, bits_per_second: u32) {
+        if let Some(sender) = &self.sender {
+            sender.encoder.set_bitrate(bits_per_second);
+        }
+    }
+
+    /// What we are told about our picture.
+    pub(crate) fn heard(&self) -> super::bitrate::Report {
+        self.reports.heard(&self.webrtcbin)
+    }
+
+    /// Share of the far end's packets that are lost, as far as known.
+    pub(crate) fn arriving(&self) -> Option<f64> {
+        self.reports.arriving(&self.webrtcbin)
+    }
+
+    /// Packets that ever came from the far end, of any kind.
+    pub(crate) fn packets(&self) -> u64 {
+        self.reports.packets.load(Ordering::Relaxed)
+    }
+}
+
+/// Stops and frees everything; blocks for the milliseconds that GStreamer's threads take to end.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.flow.disconnect();
+        // The channel refers back to webrtcbin.
+        self.channel = None;
+        self.bin.set_state(gst::State::Null).ok();
+        if let Some(element) = self.bin.parent().and_downcast::<gst::Bin>() {
+            element.remove(&self.bin).ok();
+        }
+    }
+}
+
+fn prepare(webrtcbin: &gst::Element, plan: &Plan) {
+    set(webrtcbin, "bundle-policy", "max-bundle");
+    set(webrtcbin, "latency", &plan.latency.as_millis().to_string());
+    let mut stun = plan.stun_server.clone();
+    for server in &plan.app_servers {
+        for url in &server.urls {
+            match url.split_once(':') {
+                Some(("stun", _)) => stun = stun.or_else(|| Some(url.clone())),
+                Some(("turn" | "turns", _)) => add_turn(webrtcbin, &with_credentials(url, server)),
+                _ => {}
+            }
+        }
+    }
+    if let Some(server) = stun {
+        set(webrtcbin, "stun-server", &with_slashes(&server));
+    }
+    plan.turn_servers
+        .iter()
+        .for_each(|server| add_turn(webrtcbin, server));
+    ice::prepare(webrtcbin);
+}
+
+/// By signal, because a property would show the password in every dump of the pipeline.
+fn add_turn(webrtcbin: &gst::Element, server: &Secret) {
+    webrtcbin.emit_by_name::<bool>("add-turn-server", &[&with_slashes(server.expose())]);
+}
+
+/// `stun:host` as `stun://host`, which is what webrtcbin reads.
+fn with_slashes(url: &str) -> String {
+    match url.split_once(':') {
+        Some((scheme, rest)) if !rest.starts_with("//") => format!("{scheme}://{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// `turn:host` as `turn:user:password@host`.
+fn with_credentials(url: &str, server: &IceServer) -> Secret {
+    let escape = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let user = server.username.as_deref().map(escape).unwrap_or_default();
+    let password = server
+        .credential
+        .as_ref()
+        .map(|secret| escape(secret.expose()))
+        .unwrap_or_default();
+    match url.split_once(':') {
+        Some((scheme, rest)) => Secret::new(format!(
+            "{scheme}://{user}:{password}@{}",
+            rest.trim_start_matches('/')
+        )),
+        None => Secret::new(url),
+    }
+}
+
+fn listen(channel: &WebRTCDataChannel, tell: &Tell) {
+    let opened = tell.clone();
+    channel.connect_on_open(move |_| opened(Happened::ChannelOpened));
+    let closed = tell.clone();
+    channel.connect_on_close(move |_| closed(Happened::ChannelClosed));
+    let said = tell.clone();
+    channel.connect_on_message_string(move |_, text| {
+        said(Happened::ChannelMessage(
+            text.unwrap_or_default().to_owned(),
+        ));
+    });
+}
+
+/// Hands what comes in to the flow.
+struct Returning {
+    flow: Arc<Flow>,
+    tell: Tell,
+    first: Mutex<bool>,
+}
+
+impl Arrivals for Returning {
+    fn packet(&self, bits: u64, lost: u64) {
+        self.flow.count(|meter, _| {
+            meter.received_bits += bits;
+            meter.lost += lost;
+        });
+    }
+
+    fn picture(&self, picture: Picture, timestamp: u32) {
+        self.flow.returned(picture, timestamp);
+        if std::mem::take(&mut *self.first.lock().unwrap()) {
+            (self.tell)(Happened::Picture);
+        }
+    }
+
+    fn failed(&self, error: MediaError) {
+        (self.tell)(Happened::Failed(error.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_written_as_webrtcbin_reads_them() {
+        assert_eq!(with_slashes("stun:a.b:19302"), "stun://a.b:19302");
+        assert_eq!(with_slashes("turns://u:p@a.b"), "turns://u:p@a.b");
+        let server = IceServer {
+            urls: Vec::new(),
+            username: Some("1700:me".into()),
+            credential: Some(Secret::new("p/w=")),
+        };
+        let url = with_credentials("turn:a.b:3478?transport=udp", &server);
+        assert_eq!(
+            url.expose(),
+            "turn://1700%3Ame:p%2Fw%3D@a.b:3478?transport=udp"
+        );
+    }
+}

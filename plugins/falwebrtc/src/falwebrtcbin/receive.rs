@@ -1,0 +1,234 @@
+//! The far end's picture: from webrtcbin's pad to decoded frames.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gst::prelude::*;
+use gst_video::VideoInfo;
+
+use super::codec;
+use super::errors::{MediaError, make};
+use super::picture::Picture;
+use super::reports::Reports;
+use super::send::{sequence, timestamp};
+
+/// What is told of what comes in.
+pub(crate) trait Arrivals: Send + Sync {
+    /// RTP payload came, bits, and so many packets before it did not.
+    fn packet(&self, bits: u64, lost: u64);
+    /// A decoded picture with its RTP timestamp.
+    fn picture(&self, picture: Picture, timestamp: u32);
+    /// The stream cannot be decoded.
+    fn failed(&self, error: MediaError);
+}
+
+/// Decodes the first video that comes and lets everything else run out.
+///
+/// Trap: a panic in `pad-added` aborts the process, so every failure is reported instead.
+pub(crate) fn on_pads(
+    bin: &gst::Bin,
+    webrtcbin: &gst::Element,
+    reports: &Reports,
+    arrivals: Arc<dyn Arrivals>,
+) {
+    let (bin, reports) = (bin.downgrade(), reports.clone());
+    webrtcbin.connect_pad_added(move |_, pad| {
+        let Some(bin) = bin
+            .upgrade()
+            .filter(|_| pad.direction() == gst::PadDirection::Src)
+        else {
+            return;
+        };
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let video = caps
+            .structure(0)
+            .filter(|rtp| rtp.get::<&str>("media") == Ok("video"));
+        let first = reports.their_ssrc.load(Ordering::Relaxed) == 0;
+        let built = match video.filter(|_| first) {
+            Some(rtp) => {
+                reports
+                    .their_ssrc
+                    .store(rtp.get("ssrc").unwrap_or_default(), Ordering::Relaxed);
+                decode(
+                    &bin,
+                    pad,
+                    rtp.get("encoding-name").unwrap_or_default(),
+                    &arrivals,
+                )
+            }
+            None => discard(&bin, pad),
+        };
+        if let Err(error) = built {
+            arrivals.failed(error);
+        }
+    });
+}
+
+fn decode(
+    bin: &gst::Bin,
+    pad: &gst::Pad,
+    encoding: &str,
+    arrivals: &Arc<dyn Arrivals>,
+) -> Result<(), MediaError> {
+    let mut elements = codec::decoders(encoding)?;
+    let sink = gst_app::AppSink::builder()
+        .name("returned")
+        .caps(&gst::Caps::new_empty_simple("video/x-raw"))
+        .sync(false)
+        .async_(false)
+        .max_buffers(1)
+        .drop(false)
+        .enable_last_sample(false)
+        .build();
+    let told = arrivals.clone();
+    let new_sample = move |sink: &gst_app::AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps())
+            && let Some(stamp) = buffer.pts()
+            && let Some(info) = described(caps)
+        {
+            told.picture(Picture { buffer, info }, rtp_time(stamp));
+        }
+        Ok(gst::FlowSuccess::Ok)
+    };
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample(new_sample)
+            .build(),
+    );
+    elements.push(sink.upcast());
+    codec::add_linked(bin, &elements)?;
+    for element in elements.iter().rev() {
+        element.sync_state_with_parent()?;
+    }
+    stamp(pad, arrivals.clone());
+    let entry = elements[0]
+        .static_pad("sink")
+        .ok_or_else(|| MediaError::Missing("a depayloader's sink pad".into()))?;
+    pad.link(&entry)?;
+    // What was sent before this branch stood has no key frame in it that we could still use.
+    pad.send_event(
+        gst_video::UpstreamForceKeyUnitEvent::builder()
+            .all_headers(true)
+            .build(),
+    );
+    Ok(())
+}
+
+/// A decoder guesses the colours of a stream that does not name them by its size; far ends mean BT.601.
+fn described(caps: &gst::CapsRef) -> Option<VideoInfo> {
+    let info = VideoInfo::from_caps(caps).ok()?;
+    VideoInfo::builder(info.format(), info.width(), info.height())
+        .fps(info.fps())
+        .par(info.par())
+        .colorimetry(&"bt601".parse::<gst_video::VideoColorimetry>().ok()?)
+        .build()
+        .ok()
+}
+
+/// Gives each packet its RTP timestamp as its time, which depayloader and decoder hand on: this is how a decoded
+/// frame still knows it. Nothing behind keeps time.
+fn stamp(pad: &gst::Pad, arrivals: Arc<dyn Arrivals>) {
+    let mut unwrapped = Unwrapped::default();
+    let mut last_sequence: Option<u16> = None;
+    let see = move |packet: &mut gst::BufferRef| {
+        if let Some(timestamp) = timestamp(packet) {
+            packet.set_pts(stream_time(unwrapped.next(timestamp)));
+            packet.set_dts(None);
+        }
+        let number = sequence(packet);
+        let missing = match (last_sequence, number) {
+            (Some(last), Some(number)) => number.wrapping_sub(last.wrapping_add(1)),
+            _ => 0,
+        };
+        // A step back is a late packet, not 65 000 lost ones.
+        let missing = if missing < 0x8000 {
+            u64::from(missing)
+        } else {
+            0
+        };
+        last_sequence = number.or(last_sequence);
+        arrivals.packet(packet.size() as u64 * 8, missing);
+    };
+    let see = std::sync::Mutex::new(see);
+    pad.add_probe(
+        gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST,
+        move |_, info| {
+            let mut see = see.lock().unwrap();
+            match &mut info.data {
+                Some(gst::PadProbeData::Buffer(packet)) => see(packet.make_mut()),
+                Some(gst::PadProbeData::BufferList(list)) => {
+                    list.make_mut().foreach_mut(|mut packet, _| {
+                        see(packet.make_mut());
+                        std::ops::ControlFlow::Continue(Some(packet))
+                    });
+                }
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        },
+    );
+}
+
+/// RTP timestamps made to grow past their 32 bits. The first is far enough from zero to step back a little.
+#[derive(Debug, Default)]
+struct Unwrapped(Option<u64>);
+
+impl Unwrapped {
+    fn next(&mut self, timestamp: u32) -> u64 {
+        let next = match self.0 {
+            None => (1 << 32) + u64::from(timestamp),
+            Some(last) => {
+                let step = i64::from(timestamp.wrapping_sub(last as u32).cast_signed());
+                last.saturating_add_signed(step)
+            }
+        };
+        self.0 = Some(next);
+        next
+    }
+}
+
+fn stream_time(ticks: u64) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds((ticks * 100_000).div_ceil(9))
+}
+
+fn rtp_time(stamp: gst::ClockTime) -> u32 {
+    (stamp.nseconds() * 9 / 100_000) as u32
+}
+
+/// A pad nobody takes would stop the whole receiver with not-linked.
+fn discard(bin: &gst::Bin, pad: &gst::Pad) -> Result<(), MediaError> {
+    let sink = make("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    sink.set_property("enable-last-sample", false);
+    bin.add(&sink)?;
+    sink.sync_state_with_parent()?;
+    if let Some(entry) = sink.static_pad("sink") {
+        pad.link(&entry)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_survives_as_stream_time() {
+        let mut unwrapped = Unwrapped::default();
+        for timestamp in [0, 1, 2999, 3000, 90_001, u32::MAX / 3, u32::MAX - 5, 7] {
+            assert_eq!(rtp_time(stream_time(unwrapped.next(timestamp))), timestamp);
+        }
+    }
+
+    #[test]
+    fn time_goes_on_over_the_wrap_and_back_for_a_late_packet() {
+        let mut unwrapped = Unwrapped::default();
+        let before = unwrapped.next(u32::MAX - 1);
+        let after = unwrapped.next(3000);
+
+        assert_eq!(after - before, 3002);
+        assert_eq!(unwrapped.next(u32::MAX - 1), before);
+    }
+}

@@ -1,0 +1,146 @@
+//! Our picture: from the inlet to webrtcbin.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+
+use super::codec::{self, Codec, Encoder};
+use super::errors::{MediaError, make, set};
+use super::inlet::{Inlet, Sent};
+
+/// Told of each picture as its first packet leaves: RTP timestamp, what it is, bits.
+pub(crate) type Leaving = dyn Fn(u32, Sent) + Send + Sync;
+
+/// Told of every packet's size, bits.
+pub(crate) type Packets = dyn Fn(u64) + Send + Sync;
+
+/// The sending branch of one link.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) encoder: Encoder,
+    pub(crate) inlet: Arc<Inlet>,
+}
+
+impl Sender {
+    /// Builds appsrc ► encoder ► payloader in `bin` and links it to `webrtcbin`, after the answer chose the codec.
+    pub(crate) fn new(
+        bin: &gst::Bin,
+        webrtcbin: &gst::Element,
+        codec: Codec,
+        capacity: usize,
+        leaving: Arc<Leaving>,
+        packets: Arc<Packets>,
+    ) -> Result<Self, MediaError> {
+        let source = gst_app::AppSrc::builder()
+            .name("pictures")
+            .is_live(true)
+            .format(gst::Format::Time)
+            .build();
+        // By default 200 000 bytes are a full queue; a single frame is larger.
+        source.set_max_bytes(0);
+        source.set_max_buffers(1);
+        let even = make("capsfilter")?;
+        // Odd sizes exist (a window capture); 4:2:0 encoders and decoders disagree about the last row of one. What a
+        // far end's decoder takes for granted where the stream does not say is BT.601.
+        set(
+            &even,
+            "caps",
+            "video/x-raw,format={I420,NV12},width=[2,8192,2],height=[2,8192,2],colorimetry=bt601",
+        );
+        let encoder = Encoder::new(codec)?;
+        let payloader = codec::payloader(codec)?;
+        let rtp = make("capsfilter")?;
+        rtp.set_property("caps", rtp_caps(codec));
+
+        let mut elements = vec![
+            source.clone().upcast(),
+            make("videoconvertscale")?,
+            even,
+            encoder.element.clone(),
+        ];
+        elements.extend(codec::after_encoder(codec)?);
+        elements.extend([payloader.clone(), rtp.clone()]);
+        codec::add_linked(bin, &elements)?;
+
+        let exit = rtp
+            .static_pad("src")
+            .ok_or_else(|| MediaError::Missing("a capsfilter's pad".into()))?;
+        exit.link(&entry(webrtcbin)?)?;
+        let inlet = Arc::new(Inlet::new(source, capacity));
+        watch(&payloader, inlet.clone(), leaving, packets);
+        for element in elements.iter().rev() {
+            element.sync_state_with_parent()?;
+        }
+        Ok(Self { encoder, inlet })
+    }
+}
+
+/// Where our stream goes in. 1.22 makes the pad itself when the answer is set, newer ones wait to be asked.
+fn entry(webrtcbin: &gst::Element) -> Result<gst::Pad, MediaError> {
+    let free = webrtcbin
+        .sink_pads()
+        .into_iter()
+        .find(|pad| !pad.is_linked());
+    free.or_else(|| webrtcbin.request_pad_simple("sink_0"))
+        .ok_or_else(|| {
+            MediaError::Negotiation("the answer has no line that takes our picture".into())
+        })
+}
+
+/// The RTP format as offered. A `profile-level-id` here would make rtph264pay refuse what the encoder really wrote.
+pub(crate) fn rtp_caps(codec: Codec) -> gst::Caps {
+    let mut caps = gst::Structure::builder("application/x-rtp")
+        .field("media", "video")
+        .field("clock-rate", 90_000)
+        .field("encoding-name", codec.encoding_name())
+        .field("payload", i32::from(codec.payload()));
+    if codec == Codec::H264 {
+        caps = caps.field("packetization-mode", "1");
+    }
+    gst::Caps::builder_full().structure(caps.build()).build()
+}
+
+/// Reads the RTP timestamp that each picture really got, and counts bits.
+fn watch(
+    payloader: &gst::Element,
+    inlet: Arc<Inlet>,
+    leaving: Arc<Leaving>,
+    packets: Arc<Packets>,
+) {
+    let Some(pad) = payloader.static_pad("src") else {
+        return;
+    };
+    let see = move |packet: &gst::BufferRef| {
+        packets(packet.size() as u64 * 8);
+        // Only a picture's first packet finds it still inside.
+        let Some(sent) = packet.pts().and_then(|stamp| inlet.entered_at(stamp)) else {
+            return;
+        };
+        if let Some(timestamp) = timestamp(packet) {
+            leaving(timestamp, sent);
+        }
+    };
+    pad.add_probe(
+        gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST,
+        move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(packet)) => see(packet),
+                Some(gst::PadProbeData::BufferList(list)) => list.iter().for_each(&see),
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        },
+    );
+}
+
+/// The timestamp in an RTP header.
+pub(crate) fn timestamp(packet: &gst::BufferRef) -> Option<u32> {
+    let mut bytes = [0; 4];
+    (packet.copy_to_slice(4, &mut bytes) == Ok(())).then(|| u32::from_be_bytes(bytes))
+}
+
+/// The sequence number in an RTP header.
+pub(crate) fn sequence(packet: &gst::BufferRef) -> Option<u16> {
+    let mut bytes = [0; 2];
+    (packet.copy_to_slice(2, &mut bytes) == Ok(())).then(|| u16::from_be_bytes(bytes))
+}
