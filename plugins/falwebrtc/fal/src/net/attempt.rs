@@ -142,7 +142,13 @@ impl Task {
         self.enter(Stage::Socket).await?;
         let http = self.http.clone();
         let jwt = token.as_ref().map(|token| &token.jwt);
-        let mut open = std::pin::pin!(Socket::open(&http, &url, key.as_ref(), jwt));
+        let mut open = std::pin::pin!(Socket::open(
+            &http,
+            &url,
+            key.as_ref(),
+            jwt,
+            self.config.ping_every
+        ));
         let early = self.uninterrupted(async { Ok(timeout(COLD_START, &mut open).await.ok()) });
         let opened = match early.await? {
             Some(opened) => opened.map_err(End::Failed),

@@ -51,6 +51,9 @@ pub struct PumpConfig {
     pub budget: Duration,
     /// Waits between attempts.
     pub backoff: Backoff,
+    /// How often the socket is pinged; proxies drop idle ones. A socket that answered once and then misses three pings
+    /// is dead.
+    pub ping_every: Duration,
 }
 
 impl PumpConfig {
@@ -79,6 +82,7 @@ impl PumpConfig {
             },
             budget: Duration::from_secs(180),
             backoff: Backoff::default(),
+            ping_every: Duration::from_secs(20),
         }
     }
 }

@@ -25,8 +25,6 @@ use crate::secret::Secret;
 use crate::signalling::RawMessage;
 use crate::token::shortened;
 
-/// Proxies drop sockets that are idle longer than this.
-const PING_EVERY: Duration = Duration::from_secs(20);
 /// Pings without an answer after which a socket that did answer before is dead.
 const MOST_UNANSWERED: u32 = 3;
 /// Longest message taken; fal's proxy kills sockets above 4 MB.
@@ -63,6 +61,7 @@ impl Socket {
         url: &SocketUrl,
         key: Option<&ApiKey>,
         token: Option<&Secret>,
+        ping_every: Duration,
     ) -> Result<Self, FalError> {
         let nonce = generate_key();
         let refused = |reason: &str| FalError::Unreachable {
@@ -111,7 +110,7 @@ impl Socket {
         let config = WebSocketConfig::default()
             .max_message_size(Some(LONGEST_MESSAGE))
             .max_frame_size(Some(LONGEST_MESSAGE));
-        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut pings = interval_at(Instant::now() + ping_every, ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await,

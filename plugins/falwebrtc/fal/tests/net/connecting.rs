@@ -1,6 +1,5 @@
 //! From key to open socket.
 
-use std::process::Command;
 use std::time::Duration;
 
 use fal_client::net::{Event, PumpConfig, Transport};
@@ -179,31 +178,4 @@ async fn wma_posts_what_is_said_and_hears_the_replies() {
     for seen in fal.seen() {
         assert_eq!(seen.authorization, format!("Key {KEY}"), "{}", seen.path);
     }
-}
-
-/// The same tests in a process whose environment names a proxy that is not there.
-#[test]
-fn loopback_is_never_asked_through_a_proxy() {
-    let nowhere = "http://127.0.0.1:9";
-    let run = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "connecting::a_connection_comes_up_stage_by_stage",
-        ])
-        .envs(
-            [
-                "HTTP_PROXY",
-                "http_proxy",
-                "HTTPS_PROXY",
-                "https_proxy",
-                "ALL_PROXY",
-            ]
-            .map(|name| (name, nowhere)),
-        )
-        .env_remove("NO_PROXY")
-        .env_remove("no_proxy")
-        .output()
-        .unwrap();
-    let out = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && out.contains("1 passed"), "{out}");
 }

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use fal_client::net::Event;
+use fal_client::net::{Event, PumpConfig};
 use fal_client::{FalError, RawMessage, Stage};
 use tokio::sync::mpsc;
 
 use crate::fal::{Fal, echo, talk};
-use crate::owner::Owner;
+use crate::owner::{Owner, config};
 
 async fn closed(owner: &mut Owner) -> (u32, Option<u16>, String) {
     owner
@@ -154,6 +154,37 @@ async fn garbage_and_long_messages_are_passed_on_or_end_the_socket() {
     assert_eq!(
         (code, reason.as_str()),
         (Some(1006), "a message was too long")
+    );
+}
+
+#[tokio::test]
+async fn a_socket_that_stops_answering_pings_is_dead() {
+    let fal = Fal::granting(|count| {
+        talk(move |mut socket: WebSocket| async move {
+            if count > 1 {
+                return echo(socket).await;
+            }
+            // Answers pings while it is read, up to the first text; then it hangs.
+            while !matches!(socket.recv().await, Some(Ok(Message::Text(_)))) {}
+            std::future::pending().await
+        })
+    })
+    .await;
+    let mut owner = Owner::new(PumpConfig {
+        ping_every: Duration::from_millis(50),
+        ..config(&fal)
+    });
+    let attempt = owner.opened().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    owner.pump.send(attempt, RawMessage::Text("hang".into()));
+
+    let told = (1, Some(1006), "it no longer answers".to_owned());
+    assert_eq!(closed(&mut owner).await, told);
+    assert_eq!(owner.opened().await, 2);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), closed(&mut owner))
+            .await
+            .is_err()
     );
 }
 

@@ -12,7 +12,9 @@ use axum::extract::ws::{
 };
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -71,6 +73,16 @@ impl Fal {
         plain: impl Fn(&Seen, usize) -> Response + Send + Sync + 'static,
         socket: impl Fn(usize) -> Upgrade + Send + Sync + 'static,
     ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listening(listener, plain, socket)
+    }
+
+    /// The same behind any kind of listener.
+    pub(crate) fn listening<L: Listener<Addr = SocketAddr>>(
+        listener: L,
+        plain: impl Fn(&Seen, usize) -> Response + Send + Sync + 'static,
+        socket: impl Fn(usize) -> Upgrade + Send + Sync + 'static,
+    ) -> Self {
         let script = Arc::new(Script {
             plain: Box::new(plain),
             socket: Box::new(socket),
@@ -79,7 +91,6 @@ impl Fal {
             seen: Mutex::default(),
         });
         let router = Router::new().fallback(serve).with_state(script.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, script }

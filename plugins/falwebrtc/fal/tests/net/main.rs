@@ -9,3 +9,4 @@ mod owner;
 mod refusing;
 mod secrecy;
 mod storing;
+mod surroundings;

@@ -236,36 +236,3 @@ async fn no_key_is_said_before_anything_is_tried() {
     Owner::new(keyless(Auth::None)).opened().await;
     assert!(!format!("{:?}", config(&fal)).contains(KEY));
 }
-
-/// Asks a TLS host in a process that finds no certificates on its system.
-#[test]
-fn a_system_without_certificates_says_so_and_still_speaks_without_tls() {
-    let empty = std::env::temp_dir().join(format!("no-certificates-{}", std::process::id()));
-    std::fs::write(&empty, "").unwrap();
-    for name in [
-        "connecting::a_connection_comes_up_stage_by_stage",
-        "refusing::asking_over_tls",
-    ] {
-        let run = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--include-ignored"])
-            .env("SSL_CERT_FILE", &empty)
-            .env_remove("SSL_CERT_DIR")
-            .output()
-            .unwrap();
-        let out = String::from_utf8_lossy(&run.stdout);
-        assert!(run.status.success() && out.contains("1 passed"), "{out}");
-    }
-    std::fs::remove_file(&empty).unwrap();
-}
-
-#[tokio::test]
-#[ignore = "run by the test above in a process of its own"]
-async fn asking_over_tls() {
-    let fal = Fal::granting(|_| talk(echo)).await;
-    let mut config = config(&fal);
-    let tls = fal.url().replace("http:", "https:");
-    config.endpoints = config.endpoints.with_rest_url(&tls).unwrap();
-    let report = Owner::new(config).stage(Stage::Reconnecting).await;
-    let error = report.error.unwrap().to_string();
-    assert!(error.contains("certificates cannot be used"), "{error}");
-}

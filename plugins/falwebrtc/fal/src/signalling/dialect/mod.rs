@@ -1,6 +1,6 @@
 //! The signalling languages we speak. One file each; the enums are the whole list.
 //!
-//! [`Dialect`] is the client's side, [`AppDialect`] the side of an app that answers. [`words`] holds what several
+//! [`Dialect`] is the client's side, [`AppDialect`] the side of an app that answers. `words` holds what several
 //! languages write alike.
 
 mod lucy;

@@ -9,7 +9,7 @@ use crate::signalling::message::ClientMessage;
 use crate::stage::Stage;
 
 impl Negotiation {
-    /// When to hand in [`Input::Timeout`] next.
+    /// When to hand in [`super::Input::Timeout`] next.
     pub fn next_timeout(&self) -> Option<Instant> {
         let state = match self.state {
             State::AwaitingReady { speak_at } => speak_at,
