@@ -162,6 +162,18 @@ impl FalError {
         matches!(self, Self::UpgradeRefused { status: 401, .. })
     }
 
+    /// Whether the app has no socket on that path; fal says so in two ways.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_unknown_path(&self) -> bool {
+        matches!(
+            self,
+            Self::UpgradeRefused {
+                status: 403 | 404,
+                ..
+            }
+        )
+    }
+
     /// Whether trying again without changing anything is pointless.
     pub fn is_permanent(&self) -> bool {
         match self {

@@ -18,7 +18,7 @@ use super::pump::{Command, PumpConfig, Transport};
 use super::socket::{Incoming, Socket};
 use super::token::mint;
 use super::wma::Wma;
-use crate::credentials::Auth;
+use crate::credentials::{ApiKey, Auth};
 use crate::error::FalError;
 use crate::stage::Stage;
 
@@ -48,6 +48,8 @@ struct Task {
     stage: Option<Stage>,
     lived: bool,
     failures: u32,
+    /// Paths to try; only the right one is left once it is known.
+    paths: Vec<String>,
     /// Tokens in a row that were granted and then not accepted.
     spurned: u32,
 }
@@ -59,7 +61,9 @@ pub(super) async fn run(
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
 ) {
+    let paths = std::iter::once(&config.path).chain(&config.other_paths);
     let mut task = Task {
+        paths: paths.cloned().collect(),
         config,
         http,
         commands,
@@ -114,41 +118,49 @@ impl Task {
 
     /// Token and socket within the budget, unless the owner interrupts.
     async fn connect(&mut self) -> Result<Link, End> {
-        let key = self
-            .config
-            .key
-            .clone()
-            .filter(|_| self.config.auth != Auth::None);
+        let key = self.config.key.clone();
+        let key = key.filter(|_| self.config.auth != Auth::None);
         if self.config.transport == Transport::Requests {
             self.enter(Stage::Socket).await?;
             return Ok(Link::Wma(Box::new(Wma::new(self.http.clone(), key))));
         }
-        let mut url = self
-            .config
-            .endpoints
-            .socket(&self.config.app, &self.config.path);
+        let mut first = None;
+        for path in self.paths.clone() {
+            match self.open(&path, key.as_ref()).await {
+                Ok(socket) => {
+                    self.paths = vec![path];
+                    self.spurned = 0;
+                    return Ok(Link::Socket(Box::new(socket)));
+                }
+                Err(End::Failed(error)) if error.is_unknown_path() => {
+                    tracing::debug!("path `{path}`: {error}");
+                    first.get_or_insert(error);
+                }
+                Err(end) => return Err(end),
+            }
+        }
+        let nowhere = || FalError::Unreachable {
+            host: self.config.app.to_string(),
+            reason: "there is no path to try".into(),
+        };
+        Err(End::Failed(first.unwrap_or_else(nowhere)))
+    }
+
+    /// A socket on one path, with a token of its own.
+    async fn open(&mut self, path: &str, key: Option<&ApiKey>) -> Result<Socket, End> {
+        let (http, app) = (self.http.clone(), self.config.app.clone());
+        let mut url = self.config.endpoints.socket(&app, path);
         let mut token = None;
-        if let (Auth::Token, Some(key)) = (self.config.auth, &key) {
+        if let (Auth::Token, Some(key)) = (self.config.auth, key) {
             self.enter(Stage::Token).await?;
-            let (http, app, path) = (
-                self.http.clone(),
-                self.config.app.clone(),
-                self.config.path.clone(),
-            );
-            let minted = self.uninterrupted(mint(&http, key, &app, &path)).await?;
+            let minted = self.uninterrupted(mint(&http, key, &app, path)).await?;
             url = url.with_token(minted.jwt.clone());
-            token = Some(minted);
+            token = Some(minted.jwt);
         }
         self.enter(Stage::Socket).await?;
-        let http = self.http.clone();
-        let jwt = token.as_ref().map(|token| &token.jwt);
-        let mut open = std::pin::pin!(Socket::open(
-            &http,
-            &url,
-            key.as_ref(),
-            jwt,
-            self.config.ping_every
-        ));
+        let ping_every = self.config.ping_every;
+        let open = Socket::open(&http, &url, key, token.as_ref(), ping_every);
+        let mut open = std::pin::pin!(open);
         let early = self.uninterrupted(async { Ok(timeout(COLD_START, &mut open).await.ok()) });
         let opened = match early.await? {
             Some(opened) => opened.map_err(End::Failed),
@@ -157,19 +169,11 @@ impl Task {
                 self.uninterrupted(open).await
             }
         };
-        match opened {
-            Ok(socket) => {
-                self.spurned = 0;
-                Ok(Link::Socket(Box::new(socket)))
-            }
-            Err(end) => {
-                let refused = FalError::is_unauthorized;
-                if token.is_some() && matches!(&end, End::Failed(error) if refused(error)) {
-                    self.spurned += 1;
-                }
-                Err(end)
-            }
+        let refused = FalError::is_unauthorized;
+        if token.is_some() && matches!(&opened, Err(End::Failed(error)) if refused(error)) {
+            self.spurned += 1;
         }
+        opened
     }
 
     /// Awaits `work` within the budget, unless the owner stops it or wants to begin anew.

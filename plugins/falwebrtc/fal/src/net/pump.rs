@@ -39,6 +39,8 @@ pub struct PumpConfig {
     pub app: AppId,
     /// The path in it, see [`AppId::path_or`] and [`DialectChoice::default_path`].
     pub path: String,
+    /// Paths to try where the app knows none of those before; empty when somebody named the path.
+    pub other_paths: Vec<String>,
     /// The hosts.
     pub endpoints: Endpoints,
     /// How to prove who we are. WMA has no tokens: there it is the key unless [`Auth::None`].
@@ -59,7 +61,8 @@ pub struct PumpConfig {
 impl PumpConfig {
     /// fal's own hosts, a token per connection, 180 s.
     ///
-    /// `path` is the option of that name; empty takes the id's own or the dialect's.
+    /// `path` is the option of that name; empty takes the id's own or the dialect's. Where neither id nor dialect names
+    /// one, those of the other dialects are tried too.
     pub fn new(
         app: AppId,
         path: &str,
@@ -67,8 +70,20 @@ impl PumpConfig {
         encoding: EncodingChoice,
         key: Option<ApiKey>,
     ) -> Self {
+        let default = dialect.default_path(encoding);
+        let nobody_named_it = app.path_or(path, "").is_empty();
+        let other_paths: Vec<String> = if dialect == DialectChoice::Auto && nobody_named_it {
+            let known = ["webrtc", "ws", "realtime"].into_iter();
+            known
+                .filter(|other| *other != default)
+                .map(str::to_owned)
+                .collect()
+        } else {
+            Vec::new()
+        };
         Self {
-            path: app.path_or(path, dialect.default_path(encoding)).to_owned(),
+            other_paths,
+            path: app.path_or(path, default).to_owned(),
             app,
             endpoints: Endpoints::default(),
             auth: Auth::default(),

@@ -149,6 +149,24 @@ async fn redirects_are_followed_among_trusted_hosts() {
 }
 
 #[tokio::test]
+async fn a_path_that_nobody_named_is_found() {
+    let fal = Fal::granting(|count| match count {
+        1 => Upgrade::Refuse(refuse(403, "")),
+        2 => talk(|_| async {}),
+        _ => talk(echo),
+    })
+    .await;
+    let mut owner = Owner::of(&fal);
+
+    assert_eq!(owner.opened().await, 1);
+    assert_eq!(owner.opened().await, 2);
+
+    let seen = fal.seen().into_iter().map(|seen| seen.path);
+    let sockets: Vec<_> = seen.filter(|path| path != "/tokens/").collect();
+    assert_eq!(sockets, ["/o/a/webrtc", "/o/a/ws", "/o/a/ws"]);
+}
+
+#[tokio::test]
 async fn wma_posts_what_is_said_and_hears_the_replies() {
     let fal = Fal::new(
         |seen, _| match seen.path.as_str() {

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use fal_client::net::{Event, Pump, PumpConfig, Transport};
-use fal_client::{Auth, FalError, Stage};
+use fal_client::{Auth, DialectChoice, EncodingChoice, FalError, Stage};
 use tokio::runtime::Handle;
 
 use crate::fal::{Fal, Upgrade, echo, grant, redirect, refuse, talk};
@@ -74,6 +74,32 @@ async fn a_token_that_ran_out_in_the_handshake_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn a_path_that_was_named_is_the_only_one() {
+    let nowhere = || Fal::granting(|count| Upgrade::Refuse(refuse(404, &format!("path {count}"))));
+    for (id, path, dialect, tried) in [
+        ("o/a", "", DialectChoice::Auto, 3),
+        ("o/a", "x", DialectChoice::Auto, 1),
+        ("o/a/x", "", DialectChoice::Auto, 1),
+        ("o/a", "", DialectChoice::Scope, 1),
+    ] {
+        let fal = nowhere().await;
+        let known = config(&fal);
+        let (app, key) = (id.parse().unwrap(), known.key.clone());
+        let config = PumpConfig {
+            endpoints: known.endpoints,
+            ..PumpConfig::new(app, path, dialect, EncodingChoice::Auto, key)
+        };
+        let report = Owner::new(config).stage(Stage::Failed).await;
+        let error = report.error.unwrap().to_string();
+        assert!(
+            error.contains("path 1"),
+            "the first is what was meant: {error}"
+        );
+        assert_eq!(fal.seen().len(), 2 * tried, "{id} {path}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_worked_is_tried_for_ever() {
     let fal = Fal::granting(|count| match count {
         1 | 4 => talk(echo),
@@ -100,7 +126,10 @@ async fn a_failed_connection_begins_again_when_told_to() {
         _ => talk(echo),
     })
     .await;
-    let mut owner = Owner::of(&fal);
+    let mut owner = Owner::new(PumpConfig {
+        other_paths: Vec::new(),
+        ..config(&fal)
+    });
     owner.stage(Stage::Failed).await;
 
     owner.pump.reconnect_now();
