@@ -93,6 +93,21 @@ fn a_client_that_dies_leaves_no_session_behind() -> Result<()> {
 }
 
 #[test]
+fn a_server_that_ends_says_so() -> Result<()> {
+    let mut controller = Controller::start()?;
+    let mut client = Peer::socket_client(&controller, "/ws")?;
+    client.ask("connect", json!({}))?;
+
+    let (status, _) = controller.terminate(Duration::from_secs(2))?;
+
+    assert!(status.success(), "{status}");
+    // A peer takes an `error` in what it is told for its own.
+    let last = client.ask("next", json!({})).unwrap_err().to_string();
+    assert_eq!(last, "the server stops");
+    Ok(())
+}
+
+#[test]
 fn the_deployment_is_python_and_its_image_takes_what_the_repository_has() -> Result<()> {
     let controller = house::root().join("controller");
     let script = "import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')";
@@ -169,7 +184,10 @@ fn the_page_on_a_socket_asks_for_the_token_and_explains_refusals() -> Result<()>
         json!({"state": "live", "tab": "two", "timeout": 60}),
     )?;
     for spelling in ["canary", "YSBjYW5hcnkgdG9rZW4"] {
-        assert!(!controller.said().contains(spelling), "{spelling} in the log");
+        assert!(
+            !controller.said().contains(spelling),
+            "{spelling} in the log"
+        );
     }
     Ok(())
 }

@@ -151,13 +151,23 @@ impl Socket {
         let _ = timeout(FAREWELL, said).await;
     }
 
-    /// Lets what waits be written, then drops the connection.
+    /// Lets what waits be written, hears the client's farewell, then drops the connection. Without the farewell, what
+    /// the client was sent last could be lost with what it was still sending.
     pub(super) async fn finish(self) {
-        let Self { outbox, writer, .. } = self;
-        outbox.close(close_code::NORMAL, "").await;
-        drop(outbox);
+        let Self {
+            mut stream,
+            outbox,
+            writer,
+            ..
+        } = self;
         let stop = writer.abort_handle();
-        if timeout(FAREWELL, writer).await.is_err() {
+        let farewell = async move {
+            outbox.close(close_code::NORMAL, "").await;
+            drop(outbox);
+            let _ = writer.await;
+            while let Some(Ok(_)) = stream.next().await {}
+        };
+        if timeout(FAREWELL, farewell).await.is_err() {
             stop.abort();
         }
     }

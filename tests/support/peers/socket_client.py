@@ -24,6 +24,7 @@ class SocketClient(client.Client):
         return await self.next()
 
     async def next(self, timeout=60):
+        """What the server says next."""
         return json.loads(await asyncio.wait_for(self.socket.receive_str(), timeout))
 
     async def ask(self, message):
@@ -53,7 +54,7 @@ class SocketClient(client.Client):
 
 
 async def main():
-    await client.serve(SocketClient(sys.argv[1]), client.COMMANDS + ("connect", "ask", "hang_up"))
+    await client.serve(SocketClient(sys.argv[1]), client.COMMANDS + ("connect", "next", "ask", "hang_up"))
 
 
 asyncio.run(main())
