@@ -1,7 +1,7 @@
 //! The controller: REST, browser sessions, pipelines and the web page.
 
 pub mod api;
-mod app_socket;
+pub mod app_socket;
 pub mod cli;
 pub mod cloud;
 pub mod config;

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AppState};
+use crate::app_socket::Sockets;
 use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::guard::Guard;
@@ -132,7 +133,7 @@ impl Bound {
             logs: parts.logs,
             guard: Arc::new(Guard::new(&config, address)),
             started: SystemTime::now(),
-            stopping: CancellationToken::new(),
+            sockets: Sockets::default(),
             config: Arc::new(config),
         };
         state
@@ -153,7 +154,7 @@ impl Bound {
 }
 
 fn serve(state: AppState, listener: TcpListener, address: SocketAddr) -> Running {
-    let stopping = state.stopping.clone();
+    let stopping = CancellationToken::new();
     // An answer of a few bytes must not wait for more to send.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let serve = axum::serve(listener, api::router(state.clone()))
@@ -183,6 +184,7 @@ impl Running {
         let quiet = async {
             tokio::join!(
                 self.state.sessions.shutdown(),
+                self.state.sockets.end(),
                 timeout(PATIENCE, &mut serving)
             )
         };

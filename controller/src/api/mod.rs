@@ -30,9 +30,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
-use tokio_util::sync::CancellationToken;
 
-use crate::app_socket;
+use crate::app_socket::{self, Sockets};
 use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::guard::{self, Guard};
@@ -65,8 +64,8 @@ pub struct AppState {
     pub guard: Arc<Guard>,
     /// When the server started: a page learns of a restart from it.
     pub started: SystemTime,
-    /// Ends every socket when the server stops.
-    pub stopping: CancellationToken,
+    /// The WebSockets that are open.
+    pub sockets: Sockets,
 }
 
 /// All routes, behind the guard.

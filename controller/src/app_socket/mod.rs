@@ -37,6 +37,7 @@ use axum::response::Response;
 use axum::routing::get;
 use fal_client::signalling::AppDialect;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::api::{ApiError, AppState};
@@ -48,18 +49,42 @@ use socket::{Limits, Socket};
 /// Sockets open at once: far more than sessions, far fewer than would hurt.
 const MOST_SOCKETS: usize = 64;
 
+/// All sockets, for whoever must end them; clones share them.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    stopping: CancellationToken,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self {
+            stopping: CancellationToken::new(),
+            places: Arc::new(Semaphore::new(MOST_SOCKETS)),
+        }
+    }
+}
+
+impl Sockets {
+    /// Ends every socket; returns when their clients have been told, or do not listen.
+    pub async fn end(&self) {
+        self.stopping.cancel();
+        let all = u32::try_from(MOST_SOCKETS).unwrap_or(u32::MAX);
+        // Never closed, so never refused.
+        let _ = self.places.acquire_many(all).await;
+    }
+}
+
 /// What a socket's route can reach.
 #[derive(Debug, Clone)]
 struct Door {
     state: AppState,
     rest: Router,
     cdn: Arc<Cdn>,
-    places: Arc<Semaphore>,
 }
 
 /// The two sockets. `rest` is what API calls through a socket reach: every other route, guard included.
 pub(crate) fn routes(state: AppState, rest: Router) -> Router {
-    let places = Arc::new(Semaphore::new(MOST_SOCKETS));
     let cdn = Arc::new(Cdn::new(&state.config.cloud));
     Router::new()
         .route("/ws", get(scope))
@@ -67,12 +92,7 @@ pub(crate) fn routes(state: AppState, rest: Router) -> Router {
         // As behind fal's gateway, which takes the app's id away: for who has the address of no gateway.
         .route("/{owner}/{app}/ws", get(scope))
         .route("/{owner}/{app}/webrtc", get(yolo))
-        .with_state(Door {
-            state,
-            rest,
-            cdn,
-            places,
-        })
+        .with_state(Door { state, rest, cdn })
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
@@ -107,14 +127,16 @@ fn answer(
             "connect with a WebSocket client; the REST routes are under /api/v1",
         )
     })?;
-    let place = Arc::clone(&door.places).try_acquire_owned().map_err(|_| {
-        ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_sockets",
-            format!("{MOST_SOCKETS} sockets are open, which is the limit"),
-            "close one and try again",
-        )
-    })?;
+    let place = Arc::clone(&door.state.sockets.places)
+        .try_acquire_owned()
+        .map_err(|_| {
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_sockets",
+                format!("{MOST_SOCKETS} sockets are open, which is the limit"),
+                "close one and try again",
+            )
+        })?;
     let limits = limits(&door.state);
     let inside = Inside::new(door.rest, headers, door.cdn, limits.message);
     let state = door.state;
@@ -123,7 +145,7 @@ fn answer(
     let talk = move |socket: ws::WebSocket| {
         async move {
             let _place = place;
-            let socket = Socket::new(socket, dialect, limits, state.stopping.clone());
+            let socket = Socket::new(socket, dialect, limits, state.sockets.stopping.clone());
             conversation::hold(socket, dialect, id, state, inside).await;
         }
         .instrument(span)

@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures_util::future::{BoxFuture, FutureExt};
 use scope_controller::api::{AppState, router};
+use scope_controller::app_socket::Sockets;
 use scope_controller::cloud::Cloud;
 use scope_controller::config::{Config, RawConfig};
 use scope_controller::guard::Guard;
@@ -23,7 +24,6 @@ use scope_controller::session::{
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// Sessions that remember what they were told.
@@ -248,7 +248,7 @@ impl Scope {
             logs: Arc::clone(&logs),
             guard: Arc::new(Guard::new(&config, bound)),
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
-            stopping: CancellationToken::new(),
+            sockets: Sockets::default(),
             config: Arc::new(config),
         };
         Self {

@@ -16,16 +16,23 @@ class SocketClient(client.Client):
     def __init__(self, address):
         super().__init__(address)
         self.http = self.socket = None
+        self.said = asyncio.Queue()
 
     async def connect(self):
         """Opens the socket; the reply is the first thing the server says."""
         self.http = aiohttp.ClientSession()
-        self.socket = await self.http.ws_connect(self.base, autoping=True)
+        self.socket = await self.http.ws_connect(self.base)
+        self.tasks.append(asyncio.ensure_future(self.listen()))
         return await self.next()
+
+    async def listen(self):
+        # aiohttp forgets what nobody waits for when the connection ends.
+        async for message in self.socket:
+            self.said.put_nowait(message.data)
 
     async def next(self, timeout=60):
         """What the server says next."""
-        return json.loads(await asyncio.wait_for(self.socket.receive_str(), timeout))
+        return json.loads(await asyncio.wait_for(self.said.get(), timeout))
 
     async def ask(self, message):
         """Says something and gives the reply: what repeats the id of the request, or else the next thing said."""
