@@ -15,4 +15,5 @@ mod pipelines;
 mod processor_contract;
 mod secrets;
 mod spout;
+mod spout_storm;
 mod surface;

@@ -1,115 +1,14 @@
 //! Video shared between processes, as a user of gst-launch shares it.
 
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use scope_tests::house;
-
-const GENEROUS: Duration = Duration::from_secs(30);
-
-/// A place of its own for senders and receivers, and the programs that meet there.
-struct Stage {
-    scratch: tempfile::TempDir,
-}
-
-/// A program; killed when dropped.
-struct Program(Child);
-
-impl Stage {
-    fn new() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        std::fs::create_dir(scratch.path().join("home")).unwrap();
-        Self { scratch }
-    }
-
-    fn senders(&self) -> std::path::PathBuf {
-        self.scratch.path().join("spout")
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env("GST_PLUGIN_PATH", house::artefacts())
-            .env("GST_REGISTRY", self.scratch.path().join("registry"))
-            .env("SPOUT_RUNTIME_DIR", self.senders())
-            .env("HOME", self.scratch.path().join("home"))
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn launch(&self, text: &str) -> Program {
-        let mut command = self.command("gst-launch-1.0");
-        command.arg("-q").args(text.split_whitespace());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Program(command.spawn().unwrap())
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.scratch.path().join(name).display().to_string()
-    }
-}
-
-impl Program {
-    /// Waits for its end; what it printed.
-    #[track_caller]
-    fn end(mut self) -> (std::process::ExitStatus, String) {
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                break status;
-            }
-            assert!(begun.elapsed() < GENEROUS, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let mut text = String::new();
-        self.0
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        self.0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        (status, text)
-    }
-
-    #[track_caller]
-    fn succeed(self) {
-        let (status, text) = self.end();
-        assert!(status.success(), "{status}: {text}");
-    }
-
-    /// `kill -9`.
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        assert_eq!(self.0.wait().unwrap().signal(), Some(9));
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Ended already is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn files(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().count()
-}
+use scope_tests::stage::{GENEROUS, Stage, files};
 
 const BALL: &str = "videotestsrc is-live=true pattern=solid-color foreground-color=0xff204080 ! video/x-raw,format=BGRA,width=64,height=48,framerate=60/1";
 
 #[test]
 fn a_picture_goes_from_one_gst_launch_to_another() {
-    let stage = Stage::new();
+    let stage = Stage::default();
     let out = stage.file("out.bgra");
     let receiver = stage.launch(&format!(
         "spoutsrc sender-name=Ball num-buffers=5 ! filesink location={out}"
@@ -130,7 +29,7 @@ fn a_picture_goes_from_one_gst_launch_to_another() {
 
 #[test]
 fn a_name_that_breaks_the_rules_ends_gst_launch_with_a_sentence() {
-    let stage = Stage::new();
+    let stage = Stage::default();
     for (name, reason) in [
         ("x".repeat(300), "300 bytes"),
         ("a/b".into(), "contains '/'"),
@@ -145,7 +44,7 @@ fn a_name_that_breaks_the_rules_ends_gst_launch_with_a_sentence() {
 
 #[test]
 fn without_a_place_to_meet_the_error_says_which_variable_to_set() {
-    let stage = Stage::new();
+    let stage = Stage::default();
     let mut command = stage.command("gst-launch-1.0");
     command
         .env("SPOUT_RUNTIME_DIR", stage.file("no/such"))
@@ -162,7 +61,7 @@ fn without_a_place_to_meet_the_error_says_which_variable_to_set() {
 
 #[test]
 fn a_killed_sender_leaves_nothing_behind_once_somebody_looks() {
-    let stage = Stage::new();
+    let stage = Stage::default();
     let out = stage.file("out.bgra");
     let sender = stage.launch(&format!("{BALL} ! spoutsink sender-name=Killed"));
     stage
@@ -176,11 +75,45 @@ fn a_killed_sender_leaves_nothing_behind_once_somebody_looks() {
     let begun = Instant::now();
     while files(&stage.senders()) > 0 {
         assert!(begun.elapsed() < GENEROUS);
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 
     let again = stage.launch(&format!("{BALL} ! spoutsink sender-name=Killed"));
     receiver.succeed();
     assert_eq!(std::fs::read(out).unwrap().len(), 64 * 48 * 4);
     drop(again);
+}
+
+#[test]
+fn a_second_program_of_one_name_is_numbered_and_both_are_seen() {
+    let stage = Stage::default();
+    let _blue = stage.launch(&format!("{BALL} ! spoutsink sender-name=Twin"));
+    stage
+        .launch("spoutsrc sender-name=Twin num-buffers=1 ! fakesink")
+        .succeed();
+    let white = BALL.replace("0xff204080", "0xffffffff");
+    let _white = stage.launch(&format!("{white} ! spoutsink sender-name=Twin"));
+
+    for (name, pixel) in [("Twin_1", [255; 4]), ("Twin", [0x80, 0x40, 0x20, 0xff])] {
+        let out = stage.file(name);
+        stage
+            .launch(&format!(
+                "spoutsrc sender-name={name} num-buffers=1 ! filesink location={out}"
+            ))
+            .succeed();
+        assert_eq!(std::fs::read(out).unwrap()[..4], pixel, "{name}");
+    }
+}
+
+#[test]
+fn twenty_programs_watch_one() {
+    let stage = Stage::default();
+    let receivers: Vec<_> = (0..20)
+        .map(|_| stage.launch("spoutsrc sender-name=Many num-buffers=20 ! fakesink"))
+        .collect();
+    let _sender = stage.launch(&format!("{BALL} ! spoutsink sender-name=Many"));
+
+    for receiver in receivers {
+        receiver.succeed();
+    }
 }

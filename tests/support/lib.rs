@@ -19,6 +19,7 @@ pub mod http;
 pub mod inspect;
 pub mod peer;
 pub mod programs;
+pub mod stage;
 
 pub use cloud::Cloud;
 pub use controller::Controller;

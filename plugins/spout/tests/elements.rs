@@ -147,6 +147,25 @@ fn caps_change_in_band_and_are_announced() {
 }
 
 #[test]
+fn a_sender_of_unknown_rate_is_received_and_stood_in_for() {
+    let name = name();
+    let receiving = Receiving::new(&name, "when-lost=hold");
+    let mut unknown = caps("BGRA", 8, 8);
+    unknown
+        .make_mut()
+        .set_value("framerate", gst::Fraction::new(0, 1).to_send_value());
+    let mut sending = Sending::new(&name, &unknown);
+    sending.send(vec![3; 256]);
+
+    let first = receiving.sample();
+    drop(sending);
+    let second = receiving.sample();
+
+    assert_eq!(first.buffer().unwrap().duration(), None);
+    assert!(second.buffer().unwrap().duration() > gst::ClockTime::ZERO.into());
+}
+
+#[test]
 fn a_sender_that_goes_and_comes_again_is_found_again() {
     let name = name();
     let receiving = Receiving::new(&name, "");

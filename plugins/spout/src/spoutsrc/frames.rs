@@ -49,7 +49,9 @@ impl Frames {
     /// How long a frame is seen at the sender's rate.
     pub(super) fn duration(&self) -> Option<gst::ClockTime> {
         let (numer, denom) = self.video.framerate;
-        gst::ClockTime::SECOND.mul_div_floor(denom.into(), u64::from(numer))
+        let numer = u64::from(numer);
+        // 0/1 is unknown, and dividing by it panics.
+        (numer > 0).then(|| gst::ClockTime::SECOND.mul_div_floor(denom.into(), numer))?
     }
 
     /// The sender's memory as it is.
