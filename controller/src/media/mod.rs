@@ -36,6 +36,7 @@ pub mod senders;
 pub(crate) mod share;
 pub mod switch;
 pub mod template;
+pub(crate) mod turn;
 pub(crate) mod warm;
 
 pub(crate) use error::MediaError;

@@ -18,7 +18,7 @@ use super::inlet::Inlet;
 use super::negotiate::{self, Gathering};
 use super::offer::Plan;
 use super::send::{self, Sender};
-use super::{ice, receive};
+use super::{ice, receive, turn};
 use crate::secret::Secret;
 
 /// How a peer connects.
@@ -67,7 +67,7 @@ impl Peer {
             set(&webrtcbin, "stun-server", server)?;
         }
         for server in &connection.turn_servers {
-            webrtcbin.emit_by_name::<bool>("add-turn-server", &[&server.expose()]);
+            turn::add(&webrtcbin, server);
         }
         ice::prepare(&webrtcbin, &connection.addresses);
         pipeline.add(&webrtcbin)?;

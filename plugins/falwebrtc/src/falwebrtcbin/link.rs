@@ -22,6 +22,7 @@ use super::picture::Picture;
 use super::receive::{self, Arrivals};
 use super::reports::Reports;
 use super::send::{self, Sender};
+use super::turn;
 
 /// What happened on a link.
 #[derive(Debug)]
@@ -347,9 +348,8 @@ fn prepare(webrtcbin: &gst::Element, plan: &Plan) {
     ice::prepare(webrtcbin);
 }
 
-/// By signal, because a property would show the password in every dump of the pipeline.
 fn add_turn(webrtcbin: &gst::Element, server: &Secret) {
-    webrtcbin.emit_by_name::<bool>("add-turn-server", &[&with_slashes(server.expose())]);
+    turn::add(webrtcbin, &Secret::new(with_slashes(server.expose())));
 }
 
 /// `stun:host` as `stun://host`, which is what webrtcbin reads.

@@ -44,6 +44,7 @@ mod session;
 mod settings;
 mod signals;
 mod spacing;
+mod turn;
 mod worker;
 
 glib::wrapper! {

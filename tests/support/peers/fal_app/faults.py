@@ -11,6 +11,7 @@ upgrade    upgrade_delay     the handshake hangs, as one shape of a cold start d
 ready      ready_delay       it comes late, the other shape of a cold start
            no_ready          it never comes
            second_ready      it comes twice
+           ice_servers       these servers are handed out (scope)
            garbage           a frame nobody understands comes first
            chatter           frames of no concern to a client stand between all others
 answer     error_before_answer, error_after_answer    a sentence; with `fal_error` in the gateway's own words

@@ -20,7 +20,7 @@ async def talk(request, faults):
             case "set_user_id":
                 await session.say({"type": "user_id_set", "user_id": message["user_id"]} | echo)
             case "get_ice_servers":
-                await session.say({"type": "ice_servers", "data": {"iceServers": []}, "status": 200} | echo)
+                await session.say({"type": "ice_servers", "data": {"iceServers": session.faults["ice_servers"] or []}, "status": 200} | echo)
             case "offer":
                 session.stage.seen["parameters"] |= message.get("initialParameters") or {}
                 await session.answer(message["sdp"], {"sdp_type": "answer", "sessionId": name} | echo)
