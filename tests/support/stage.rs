@@ -41,7 +41,10 @@ impl Stage {
         command
             .env("GST_PLUGIN_PATH", house::artefacts())
             // One for all, kept: reading every plugin of the system takes seconds.
-            .env("GST_REGISTRY", house::artefacts().join("stage-registry.bin"))
+            .env(
+                "GST_REGISTRY",
+                house::artefacts().join("stage-registry.bin"),
+            )
             .env("SPOUT_RUNTIME_DIR", self.senders())
             .env("HOME", self.scratch.path().join("home"))
             .stdin(Stdio::null());

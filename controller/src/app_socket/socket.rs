@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait to be sent.
 const WAITING: usize = 64;
-/// A message that cannot be written for so long has a client that does not read.
+/// A message that cannot be written for so long has a client that does not read; a large one gets longer.
 const WRITING: Duration = Duration::from_secs(10);
+/// The slowest connection worth waiting for, bytes a second.
+const SLOWEST: usize = 64 * 1024;
 /// How often we ask whether anybody is there: proxies drop sockets that say nothing.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Nothing came for so long, not even the answers to our heartbeat.
@@ -239,8 +241,14 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut messages: mpsc::Rece
             },
             _ = heartbeat.tick() => Message::Ping(Vec::new().into()),
         };
-        let is_last = matches!(message, Message::Close(_));
-        match timeout(WRITING, sink.send(message)).await {
+        let (size, is_last) = match &message {
+            Message::Text(text) => (text.len(), false),
+            Message::Binary(bytes) => (bytes.len(), false),
+            Message::Ping(_) | Message::Pong(_) => (0, false),
+            Message::Close(_) => (0, true),
+        };
+        let patience = WRITING + Duration::from_secs((size / SLOWEST) as u64);
+        match timeout(patience, sink.send(message)).await {
             Ok(Ok(())) if !is_last => {}
             Ok(_) => return,
             Err(_) => {

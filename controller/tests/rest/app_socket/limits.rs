@@ -78,7 +78,7 @@ async fn a_client_that_does_not_read_is_let_go_and_holds_up_nobody() {
     let server = Server::start().await;
     let folder = server.folder.path().join("assets");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("big.mp4"), vec![0; 8 << 20]).unwrap();
+    std::fs::write(folder.join("big.mp4"), vec![0; 64 << 10]).unwrap();
     let mut slow = server.scope().await;
     slow.offer("o").await;
     let (mut talk, listen) = slow.stream.split();
