@@ -55,6 +55,7 @@ impl Client {
             backoff: Backoff {
                 base: Duration::from_millis(10),
                 cap: Duration::from_millis(100),
+                ..Backoff::default()
             },
             auth: Auth::Token,
             ..PumpConfig::new(

@@ -2,23 +2,33 @@
 
 use std::time::Duration;
 
-/// The waits between attempts grow from `base` to `cap`, each drawn evenly from zero to its bound, so that many
-/// clients that lost the same server do not return in step.
+/// The waits between attempts grow from `base` to `cap`, and after `patience` attempts on to `late_cap`. Each is drawn
+/// evenly from zero to its bound, so that many clients that lost the same server do not return in step.
+///
+/// Two caps, because two things are true: whoever performs live wants the picture back within seconds of the end of a
+/// short outage, and a server that was gone for minutes should not find everybody knocking every second.
 ///
 /// Source: AWS Architecture Blog, *Exponential Backoff and Jitter* (2015), "full jitter".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Bound of the first wait.
     pub base: Duration,
-    /// Bound of every wait.
+    /// Bound of the waits up to `patience`.
     pub cap: Duration,
+    /// Failures in a row before the waits grow on.
+    pub patience: u32,
+    /// Bound of every wait.
+    pub late_cap: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
         Self {
             base: Duration::from_millis(250),
-            cap: Duration::from_secs(10),
+            cap: Duration::from_secs(2),
+            // About a minute and a half, where attempts fail at once.
+            patience: 90,
+            late_cap: Duration::from_secs(30),
         }
     }
 }
@@ -31,9 +41,16 @@ impl Backoff {
 
     /// The longest that [`Backoff::wait`] can be.
     pub fn bound(&self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        self.base.saturating_mul(1 << doublings).min(self.cap)
+        let early = doubled(self.base, failures.saturating_sub(1)).min(self.cap);
+        match failures.saturating_sub(self.patience) {
+            0 => early,
+            late => doubled(early, late).min(self.late_cap.max(early)),
+        }
     }
+}
+
+fn doubled(time: Duration, times: u32) -> Duration {
+    time.saturating_mul(1 << times.min(31))
 }
 
 #[cfg(test)]
@@ -43,21 +60,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_double_up_to_the_cap() {
+    fn bounds_double_up_to_the_cap_and_later_beyond_it() {
         let backoff = Backoff {
             base: Duration::from_secs(1),
             cap: Duration::from_secs(5),
+            patience: 6,
+            late_cap: Duration::from_secs(30),
         };
-        let bounds: Vec<_> = (0..6).map(|n| backoff.bound(n).as_secs()).collect();
-        assert_eq!(bounds, [1, 1, 2, 4, 5, 5]);
-        assert_eq!(backoff.bound(u32::MAX).as_secs(), 5);
+        let bounds: Vec<_> = (0..11).map(|n| backoff.bound(n).as_secs()).collect();
+        assert_eq!(bounds, [1, 1, 2, 4, 5, 5, 5, 10, 20, 30, 30]);
+        assert_eq!(backoff.bound(u32::MAX).as_secs(), 30);
     }
 
     proptest! {
         #[test]
-        fn a_wait_is_within_its_bound(failures in any::<u32>(), unit in -1.0..2.0) {
+        fn a_wait_is_within_its_bound_and_bounds_never_fall(failures in any::<u32>(), unit in -1.0..2.0) {
             let backoff = Backoff::default();
             prop_assert!(backoff.wait(failures, unit) <= backoff.bound(failures));
+            prop_assert!(backoff.bound(failures) <= backoff.bound(failures.saturating_add(1)));
         }
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn config(fal: &Fal) -> PumpConfig {
         backoff: Backoff {
             base: Duration::from_millis(10),
             cap: Duration::from_millis(50),
+            ..Backoff::default()
         },
         ..PumpConfig::new(
             app,
