@@ -206,8 +206,7 @@ impl Task {
                 () = self.stop.cancelled() => return End::Stop,
                 command = self.commands.recv() => match self.obey(command, link).await {
                     Ok(()) => continue,
-                    Err(Ok(incoming)) => incoming,
-                    Err(Err(end)) => return end,
+                    Err(end) => return end,
                 },
                 incoming = link.next() => incoming,
             };
@@ -234,28 +233,24 @@ impl Task {
         }
     }
 
-    /// Does what the owner says. What came of it may be an end, or that the link is closed.
-    async fn obey(
-        &mut self,
-        command: Option<Command>,
-        link: &mut Link,
-    ) -> Result<(), Result<Incoming, End>> {
+    /// Does what the owner says, which may be the end.
+    async fn obey(&mut self, command: Option<Command>, link: &mut Link) -> Result<(), End> {
         match command {
             Some(Command::Send { attempt, message }) if attempt == self.attempt => {
                 tokio::select! {
                     biased;
-                    () = self.stop.cancelled() => Err(Err(End::Stop)),
-                    sent = link.send(message) => sent.map_err(Ok),
+                    () = self.stop.cancelled() => Err(End::Stop),
+                    () = link.send(message) => Ok(()),
                 }
             }
             Some(Command::Entered { attempt, stage }) if attempt == self.attempt => {
-                self.entered(stage).await.map_err(Err)
+                self.entered(stage).await
             }
             Some(Command::Failed { attempt, error }) if attempt == self.attempt => {
-                Err(Err(End::Failed(error)))
+                Err(End::Failed(error))
             }
-            Some(Command::ReconnectNow) => Err(Err(End::Renew)),
-            None => Err(Err(End::Stop)),
+            Some(Command::ReconnectNow) => Err(End::Renew),
+            None => Err(End::Stop),
             Some(Command::Send { .. } | Command::Entered { .. } | Command::Failed { .. }) => Ok(()),
         }
     }

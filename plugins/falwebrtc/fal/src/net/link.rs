@@ -18,13 +18,11 @@ impl Link {
         }
     }
 
-    pub(super) async fn send(&mut self, message: RawMessage) -> Result<(), Incoming> {
+    /// Sends a message. When that fails, [`Link::next`] tells how the link ended.
+    pub(super) async fn send(&mut self, message: RawMessage) {
         match self {
             Self::Socket(socket) => socket.send(message).await,
-            Self::Wma(wma) => {
-                wma.send(&message);
-                Ok(())
-            }
+            Self::Wma(wma) => wma.send(&message),
         }
     }
 

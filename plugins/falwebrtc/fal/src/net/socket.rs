@@ -8,7 +8,7 @@ use reqwest::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use reqwest::{Method, StatusCode, Upgraded};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -29,6 +29,8 @@ use crate::token::shortened;
 const MOST_UNANSWERED: u32 = 3;
 /// Longest message taken; fal's proxy kills sockets above 4 MB.
 const LONGEST_MESSAGE: usize = 8 << 20;
+/// How long a socket that takes nothing any more is still listened to: an app's last words come just before its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the other side has to answer our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -52,6 +54,8 @@ pub(super) struct Socket {
     pings: Interval,
     unanswered: u32,
     answers_pings: bool,
+    /// Set when nothing can be sent any more: until when to listen.
+    dumb_until: Option<Instant>,
 }
 
 impl Socket {
@@ -118,12 +122,14 @@ impl Socket {
             pings,
             unanswered: 0,
             answers_pings: false,
+            dumb_until: None,
         })
     }
 
     /// The next thing that happens. May be dropped at any `.await` and called again.
     pub(super) async fn next(&mut self) -> Incoming {
         loop {
+            let silence = self.dumb_until;
             tokio::select! {
                 received = self.stream.next() => match received {
                     Some(Ok(message)) => {
@@ -132,17 +138,18 @@ impl Socket {
                         }
                     }
                     Some(Err(err)) => return broken(&err),
-                    None => return Incoming::Closed { code: Some(1006), reason: String::new() },
+                    None => return lost(""),
                 },
-                _ = self.pings.tick() => {
+                () = sleep_until(silence.unwrap_or_else(Instant::now)), if silence.is_some() => {
+                    return lost("");
+                }
+                _ = self.pings.tick(), if silence.is_none() => {
                     if self.answers_pings && self.unanswered >= MOST_UNANSWERED {
-                        let reason = "it no longer answers".into();
-                        return Incoming::Closed { code: Some(1006), reason };
+                        return lost("it no longer answers");
                     }
                     self.unanswered += 1;
-                    if let Err(err) = self.stream.send(Message::Ping(Bytes::new())).await {
-                        return broken(&err);
-                    }
+                    let sent = self.stream.send(Message::Ping(Bytes::new())).await;
+                    self.note(sent);
                 }
             }
         }
@@ -175,12 +182,24 @@ impl Socket {
         }
     }
 
-    pub(super) async fn send(&mut self, message: RawMessage) -> Result<(), Incoming> {
+    /// Sends a message. When that fails, [`Socket::next`] tells how the socket ended.
+    pub(super) async fn send(&mut self, message: RawMessage) {
+        if self.dumb_until.is_some() {
+            return;
+        }
         let message = match message {
             RawMessage::Text(text) => Message::text(text),
             RawMessage::Binary(bytes) => Message::binary(bytes),
         };
-        self.stream.send(message).await.map_err(|err| broken(&err))
+        let sent = self.stream.send(message).await;
+        self.note(sent);
+    }
+
+    fn note(&mut self, sent: Result<(), Error>) {
+        if let Err(err) = sent {
+            tracing::debug!("nothing can be sent any more: {err}");
+            self.dumb_until = Some(Instant::now() + LAST_WORDS);
+        }
     }
 
     /// Says goodbye and waits a little for the answer, so that the app ends its session at once.
@@ -209,16 +228,18 @@ fn request_url(url: &SocketUrl) -> Option<Url> {
 }
 
 fn broken(err: &Error) -> Incoming {
-    let reason = match err {
+    lost(match err {
         // The connection just ended; through fal's proxy most do.
-        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_) | Error::Io(_) => {
-            String::new()
-        }
-        Error::Capacity(_) => "a message was too long".to_owned(),
-        _ => "the connection broke".to_owned(),
-    };
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_) | Error::Io(_) => "",
+        Error::Capacity(_) => "a message was too long",
+        _ => "the connection broke",
+    })
+}
+
+/// An end without a close frame: what the protocol calls 1006.
+fn lost(reason: &str) -> Incoming {
     Incoming::Closed {
         code: Some(1006),
-        reason,
+        reason: reason.to_owned(),
     }
 }

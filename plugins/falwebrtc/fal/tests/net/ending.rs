@@ -158,6 +158,43 @@ async fn garbage_and_long_messages_are_passed_on_or_end_the_socket() {
 }
 
 #[tokio::test]
+async fn the_last_words_are_heard_though_nothing_can_be_said_any_more() {
+    let fal = Fal::granting(|_| {
+        talk(|mut socket: WebSocket| async move {
+            // More than the pump keeps for its owner, so that it stops reading.
+            for _ in 0..100 {
+                let _ = socket.send(Message::text("noise")).await;
+            }
+            let _ = socket.send(Message::text("last words")).await;
+        })
+    })
+    .await;
+    let mut owner = Owner::of(&fal);
+    let attempt = owner.opened().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..50 {
+        owner
+            .pump
+            .send(attempt, RawMessage::Text("to nobody".into()));
+    }
+
+    let mut heard = Vec::new();
+    owner
+        .until(|event| match event {
+            Event::Message { message, .. } => {
+                heard.push(message.clone());
+                None
+            }
+            Event::Closed { .. } => Some(()),
+            Event::Stage(_) | Event::Opened { .. } => None,
+        })
+        .await;
+
+    assert_eq!(heard.len(), 101);
+    assert_eq!(heard.last(), Some(&RawMessage::Text("last words".into())));
+}
+
+#[tokio::test]
 async fn a_socket_that_stops_answering_pings_is_dead() {
     let fal = Fal::granting(|count| {
         talk(move |mut socket: WebSocket| async move {
