@@ -111,7 +111,7 @@ impl CloudLane {
     /// How long it has been at this stage.
     pub(crate) fn elapsed(&self) -> Option<Duration> {
         self.figures()
-            .get("stage-elapsed")
+            .get("stage-time")
             .and_then(Value::as_u64)
             .map(Duration::from_nanos)
     }
@@ -126,7 +126,12 @@ impl CloudLane {
 
     /// The last failure, in the element's words.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap().clone()
+        let reason = self
+            .figures()
+            .get("reason")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        reason.or_else(|| self.trouble.lock().unwrap().clone())
     }
 
     /// Ends the connection and frees everything; blocks for a moment.

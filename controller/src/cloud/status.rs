@@ -47,13 +47,13 @@ pub(super) fn shape(seen: &Seen) -> Value {
     let stats = spoken.map(|_| {
         json!({
             "uptime_seconds": seen.uptime.map(|uptime| (uptime.as_secs_f64() * 10.0).round() / 10.0),
-            "webrtc_offers_sent": sum("connections") + sum("reconnects"),
-            "webrtc_offers_successful": sum("connections"),
-            "webrtc_ice_candidates_sent": sum("candidates-sent"),
-            "api_requests_sent": 0,
-            "api_requests_successful": 0,
-            "frames_sent_to_cloud": sum("frames-in"),
-            "frames_received_from_cloud": sum("frames-out"),
+            "webrtc_offers_sent": seen.lanes.len() as u64 + sum("reconnects"),
+            "webrtc_offers_successful": live.map_or(0, |_| 1 + sum("reconnects")),
+            "webrtc_ice_candidates_sent": null,
+            "api_requests_sent": null,
+            "api_requests_successful": null,
+            "frames_sent_to_cloud": sum("frames-sent"),
+            "frames_received_from_cloud": sum("frames-returned"),
         })
     });
     json!({
@@ -63,14 +63,14 @@ pub(super) fn shape(seen: &Seen) -> Value {
         "connect_stage": stage.filter(|_| live.is_none()),
         "webrtc_connected": live.is_some(),
         "app_id": seen.app_id,
-        "connection_id": figure("session-id"),
+        "connection_id": null,
         "credentials_configured": seen.credentials_configured,
         "stats": stats,
-        "last_close_code": figure("last-close-code"),
-        "last_close_reason": figure("last-close-reason"),
+        "last_close_code": null,
+        "last_close_reason": figure("reason"),
         "stage": stage,
         "stage_seconds": spoken.and_then(|lane| lane.elapsed).map(|elapsed| (elapsed.as_secs_f64() * 10.0).round() / 10.0),
-        "round_trip_ms": figure("round-trip").and_then(|trip| trip.as_u64()).map(|trip| trip as f64 / 1e6),
+        "round_trip_ms": figure("round-trip").and_then(|trip| trip.as_u64()).filter(|trip| *trip > 0).map(|trip| trip as f64 / 1e6),
         "reconnects": sum("reconnects"),
     })
 }

@@ -1,7 +1,5 @@
 //! The `[cloud]` part of the configuration: which app to connect to, where, and within which limits.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
 use crate::secret::Secret;
@@ -85,10 +83,8 @@ impl CloudConfig {
     /// Fills in the defaults.
     pub(super) fn new(raw: RawCloud) -> Self {
         let text = |name, value: Option<String>| value.map(|value| (name, value));
-        let minutes = |name, value: Option<u32>| {
-            let whole = Duration::from_secs(u64::from(value?) * 60);
-            Some((name, whole.as_nanos().to_string()))
-        };
+        let minutes =
+            |name, value: Option<u32>| Some((name, value?.saturating_mul(60).to_string()));
         let properties = [
             text("path", raw.path),
             text("dialect", raw.dialect),
@@ -149,7 +145,7 @@ mod tests {
             config.properties,
             [
                 ("run-url", "ws://127.0.0.1:1".to_owned()),
-                ("max-idle", "120000000000".to_owned())
+                ("max-idle", "120".to_owned())
             ]
         );
         assert!(config.fallback_to_local && !config.open);

@@ -69,8 +69,8 @@ pub(super) fn shape(
     });
     if let Some(relay) = relay {
         let count = |name| relay.figures.get(name).and_then(Value::as_u64).unwrap_or(0);
-        shape["frames_to_cloud"] = count("frames-in").into();
-        shape["frames_from_cloud"] = count("frames-out").into();
+        shape["frames_to_cloud"] = count("frames-sent").into();
+        shape["frames_from_cloud"] = count("frames-returned").into();
         shape["cloud"] =
             json!({"stage": relay.stage, "shown": relay.shown, "figures": relay.figures});
     }
