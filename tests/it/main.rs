@@ -4,6 +4,7 @@
 
 mod app_socket;
 mod browser;
+mod cloud;
 mod controller;
 mod fal;
 mod fal_app;

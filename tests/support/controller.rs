@@ -42,8 +42,20 @@ impl Controller {
     ///
     /// It is not built, or does not come up; what it said is in the error.
     pub fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
+        Self::start_configured("", environment)
+    }
+
+    /// The same with this text as its configuration file.
+    ///
+    /// # Errors
+    ///
+    /// It is not built, or does not come up; what it said is in the error.
+    pub fn start_configured(config: &str, environment: &[(&str, &str)]) -> Result<Self> {
         let home = tempfile::tempdir()?;
-        let mut child = command(home.path(), &["--port", "0"])?
+        let file = home.path().join("controller.toml");
+        std::fs::write(&file, config)?;
+        let file = file.display().to_string();
+        let mut child = command(home.path(), &["--port", "0", "--config", &file])?
             .envs(environment.iter().copied())
             .spawn()?;
         let said = Arc::new(Mutex::new(String::new()));
@@ -226,6 +238,13 @@ fn command(home: &Path, arguments: &[&str]) -> Result<Command> {
         "SCOPE_SOCKET_MESSAGE_MIB",
         "SCOPE_SOCKET_SECONDS",
         "PIPELINE",
+        "SCOPE_CLOUD_APP_ID",
+        "SCOPE_CLOUD_API_KEY",
+        "FAL_APP_ID",
+        "FAL_KEY",
+        "FAL_KEY_ID",
+        "FAL_KEY_SECRET",
+        "FAL_API_KEY",
         "DAYDREAM_SCOPE_MODELS_DIR",
         "DAYDREAM_SCOPE_ASSETS_DIR",
     ] {

@@ -2,7 +2,8 @@
 //!
 //! Pure: every call brings the time since the session began. A session has one processor at home (a local chain, or
 //! nothing: frames pass through) and may have a cloud lane beside it. The cloud's pictures are shown once they come
-//! steadily; when they stop for three of their own intervals the home processor takes over, if it may.
+//! steadily; when they stop, the home processor takes over, if it may, within three of their intervals on a calm network. On
+//! a restless one the patience grows with the jitter, or the picture would change over and back all the time.
 
 use std::time::Duration;
 
@@ -15,12 +16,15 @@ pub enum Lane {
     Cloud,
 }
 
-/// Intervals without a picture after which the cloud counts as lost.
-const LOST_AFTER: u32 = 3;
+/// Intervals without a picture after which the cloud counts as lost, on a calm network: the next frame that comes
+/// from the source finds it out, which is the third.
+const LOST_AFTER: u32 = 2;
+/// Usual deviations from the interval that are waited for besides, as TCP does for its retransmissions.
+const DEVIATIONS: u32 = 4;
+/// No cloud is waited for longer.
+const LONGEST_PATIENCE: Duration = Duration::from_millis(1500);
 /// No interval counts as shorter: a few late packets are no loss.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(33);
-/// No interval counts as longer, so that a slow model is still missed within a second and a half.
-const LONGEST_INTERVAL: Duration = Duration::from_millis(500);
 /// Pictures in a row, without such a gap, before the cloud is shown.
 const STEADY: u32 = 5;
 
@@ -36,6 +40,7 @@ pub struct Switch {
 struct Cloud {
     last: Option<Duration>,
     interval: Duration,
+    deviation: Duration,
     in_a_row: u32,
     shown: bool,
 }
@@ -89,18 +94,20 @@ impl Switch {
 impl Cloud {
     /// How long a gap may be.
     fn patience(&self) -> Duration {
-        self.interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL) * LOST_AFTER
+        let calm = self.interval.max(SHORTEST_INTERVAL) * LOST_AFTER;
+        (calm + self.deviation * DEVIATIONS).min(LONGEST_PATIENCE)
     }
 
     fn came(&mut self, now: Duration) {
         let gap = self.last.map(|last| now.saturating_sub(last));
         match gap {
-            Some(gap) if gap <= LONGEST_INTERVAL * LOST_AFTER => {
-                // Smoothed over some eight pictures; the first gap is taken as it is.
-                self.interval = match self.interval {
-                    Duration::ZERO => gap,
-                    known => (known * 7 + gap) / 8,
-                };
+            Some(gap) if gap <= LONGEST_PATIENCE => {
+                // Both smoothed over some eight pictures; the first gap is taken as it is.
+                if self.interval.is_zero() {
+                    self.interval = gap;
+                }
+                self.deviation = (self.deviation * 7 + self.interval.abs_diff(gap)) / 8;
+                self.interval = (self.interval * 7 + gap) / 8;
                 self.in_a_row += 1;
             }
             _ => self.in_a_row = 1,
@@ -202,12 +209,26 @@ mod tests {
     }
 
     #[test]
-    fn a_single_gap_of_a_slow_model_is_no_loss() {
+    fn a_restless_network_gets_more_patience() {
         let mut switch = Switch::default();
         switch.attach(true);
-        let last = delivering(&mut switch, 0, 30, 200);
+        let mut now = 0;
+        for n in 0..60 {
+            now += if n % 2 == 0 { 10 } else { 60 };
+            switch.shows(Lane::Cloud, ms(now));
+        }
 
-        assert!(!switch.feeds_home(ms(last + 450)));
-        assert!(switch.shows(Lane::Cloud, ms(last + 460)));
+        assert!(!switch.feeds_home(ms(now + 120)));
+        assert!(switch.shows(Lane::Cloud, ms(now + 130)));
+        assert!(switch.feeds_home(ms(now + 500)));
+    }
+
+    #[test]
+    fn nobody_is_waited_for_longer_than_a_second_and_a_half() {
+        let mut switch = Switch::default();
+        switch.attach(true);
+        let last = delivering(&mut switch, 0, 30, 1200);
+
+        assert!(switch.feeds_home(ms(last + 1501)));
     }
 }

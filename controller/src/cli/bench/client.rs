@@ -189,7 +189,14 @@ impl Client {
         Some((fresh.painted + fresh.away).saturating_sub(first) as f64 / 1000.0)
     }
 
-    fn forget(&self) {
+    /// Lets it run on and gives what came back since the last look or [`Self::forget`].
+    pub(super) fn watch_on(&self, time: Duration) -> Vec<Sighting> {
+        thread::sleep(time);
+        std::mem::take(&mut *self.sightings.lock().unwrap()).seen
+    }
+
+    /// Looks at nothing that came so far.
+    pub(super) fn forget(&self) {
         *self.sightings.lock().unwrap() = Sightings::default();
     }
 

@@ -80,6 +80,29 @@ impl Server {
             Contender::Bridge => arguments(&ourselves, &["bench", "bridge"]),
             Contender::Aiortc => python.command("echo_server.py"),
         };
+        Self::launch(contender.name(), &mut command, home)
+    }
+
+    /// Starts this program on a port (0 takes a free one), with another one, at `cloud`, as its cloud.
+    pub(super) fn scope(port: u16, cloud: Option<&str>) -> Outcome<Self> {
+        let home = Home::new()?;
+        let port = port.to_string();
+        let mut command = arguments(
+            &std::env::current_exe()?,
+            &["serve", "--no-browser", "--port", &port],
+        );
+        if let Some(address) = cloud {
+            let file = home.0.join("controller.toml");
+            let config = format!(
+                "[cloud]\nrun_url = \"ws://{address}\"\nauth = \"none\"\npath = \"webrtc\"\n"
+            );
+            std::fs::write(&file, config)?;
+            command.arg("--config").arg(file);
+        }
+        Self::launch("gst-scope", &mut command, home)
+    }
+
+    fn launch(name: &str, command: &mut Command, home: Home) -> Outcome<Self> {
         command
             .env("DAYDREAM_SCOPE_DIR", &home.0)
             .env_remove("SCOPE_TOKEN")
@@ -90,8 +113,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let mut child = started
-            .map_err(|err| trouble(format!("{} does not start: {err}", contender.name())))?;
+        let mut child = started.map_err(|err| trouble(format!("{name} does not start: {err}")))?;
         let mut line = String::new();
         let output = child.stdout.take().ok_or_else(|| trouble("no output"))?;
         BufReader::new(output).read_line(&mut line)?;
@@ -102,7 +124,7 @@ impl Server {
             .map(|(_, address)| address.trim_end_matches('/').to_owned());
         let Some(address) = address else {
             child.kill()?;
-            return Err(trouble(format!("{} did not come up", contender.name())));
+            return Err(trouble(format!("{name} did not come up")));
         };
         let server = Self {
             child,
@@ -134,6 +156,12 @@ impl Server {
             }
         }
         Err(trouble(format!("{pipeline} did not load within a minute")))
+    }
+
+    /// Where it listens.
+    pub(super) fn port(&self) -> Outcome<u16> {
+        let (_, port) = self.address.rsplit_once(':').unwrap_or_default();
+        port.parse().map_err(trouble)
     }
 
     pub(super) fn id(&self) -> u32 {

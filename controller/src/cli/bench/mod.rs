@@ -3,6 +3,7 @@
 //! ```text
 //! gst-scope bench webrtc    the whole way of a frame, next to an aiortc server and a bare webrtcbin
 //! gst-scope bench engine    the model alone and inside its element
+//! gst-scope bench cloud     a session whose pictures are made elsewhere, and losing that
 //! ```
 //!
 //! Decision: contenders are measured in turns (A B C A B C …) by the same client in the same run and reported as
@@ -11,6 +12,7 @@
 mod bridge;
 mod browser;
 mod client;
+mod cloud;
 mod contender;
 mod engine;
 mod figures;
@@ -40,6 +42,8 @@ enum Subject {
     Webrtc(webrtc::Args),
     /// Frames per second of the built-in model, alone and inside its element
     Engine(engine::Args),
+    /// Connecting to the cloud, what it adds, and how losses are survived; the cloud is a second server
+    Cloud(cloud::Args),
     /// The bare webrtcbin that `webrtc` compares with; prints its address and serves until killed
     #[command(hide = true)]
     Bridge,
@@ -50,6 +54,7 @@ pub(super) fn run(args: &Args) -> Result<(), CommandError> {
     let outcome = match &args.subject {
         Subject::Webrtc(args) => webrtc::run(args),
         Subject::Engine(args) => engine::run(args),
+        Subject::Cloud(args) => cloud::run(args),
         Subject::Bridge => bridge::run(),
     };
     outcome.map_err(|err| CommandError::new(&err, "run it from the repository after `make setup`"))

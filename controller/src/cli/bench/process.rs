@@ -15,6 +15,8 @@ pub(super) struct Usage {
     pub(super) threads: f64,
     /// Resident memory, MB.
     pub(super) memory: f64,
+    /// Open files, sockets among them.
+    pub(super) files: f64,
 }
 
 impl Usage {
@@ -22,11 +24,12 @@ impl Usage {
     pub(super) fn of(id: u32) -> Outcome<Self> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
         let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        Self::from_text(&stat, &status)
+        let files = fs::read_dir(format!("/proc/{id}/fd"))?.count();
+        Self::from_text(&stat, &status, files)
             .ok_or_else(|| trouble(format!("/proc/{id} is not as expected")))
     }
 
-    fn from_text(stat: &str, status: &str) -> Option<Self> {
+    fn from_text(stat: &str, status: &str, files: usize) -> Option<Self> {
         // The name in brackets may hold blanks; the fields after it do not. `utime` and `stime` are the 12th and
         // 13th of those, in ticks, of which Linux has 100 a second on every machine we support.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
@@ -43,6 +46,7 @@ impl Usage {
             cpu,
             threads: field("Threads")?,
             memory: field("VmRSS")? / 1024.0,
+            files: files as f64,
         })
     }
 
@@ -71,10 +75,10 @@ mod tests {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 100 1 2";
         let status = "Name:\ta b) c\nVmRSS:\t  20480 kB\nThreads:\t9\n";
 
-        let usage = Usage::from_text(stat, status).unwrap();
+        let usage = Usage::from_text(stat, status, 3).unwrap();
 
         assert_eq!((usage.cpu, usage.threads, usage.memory), (3.0, 9.0, 20.0));
-        assert!(Usage::from_text("7", status).is_none());
+        assert!(Usage::from_text("7", status, 3).is_none());
     }
 
     #[test]

@@ -1,0 +1,218 @@
+//! The controller and an app in the cloud: sessions change over and back while their clients look on.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use scope_tests::fal::FalApp;
+use scope_tests::peer::{colour, distance};
+use scope_tests::{Controller, Peer};
+use serde_json::{Value, json};
+
+const KEY: &str = "key-id:canary-secret";
+/// What the client paints, left and right, and the same inverted.
+const SENT: [[f64; 3]; 2] = [[200.0, 60.0, 40.0], [40.0, 160.0, 60.0]];
+const INVERTED: [[f64; 3]; 2] = [[55.0, 195.0, 215.0], [215.0, 95.0, 195.0]];
+const LONG: Duration = Duration::from_secs(30);
+
+fn pointed_at(app: &FalApp) -> Result<Controller> {
+    let address = &app.address;
+    let config = format!(
+        "[cloud]\napp_id = \"owner/app\"\nrun_url = \"ws://{address}\"\nrest_url = \"http://{address}\"\npath = \"webrtc\"\n"
+    );
+    Controller::start_configured(&config, &[])
+}
+
+fn connect(controller: &Controller) -> Result<Value> {
+    controller.ask(
+        "POST",
+        "/api/v1/fal/connect",
+        Some(&json!({"api_key": KEY})),
+    )
+}
+
+/// Waits until the status is as wanted.
+fn status(controller: &Controller, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    let end = Instant::now() + LONG;
+    loop {
+        let status = controller.ask("GET", "/api/v1/fal/status", None)?;
+        if wanted(&status) {
+            return Ok(status);
+        }
+        ensure!(
+            Instant::now() < end,
+            "{what}: not within {LONG:?}: {status}"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until both halves of the client's picture are as wanted.
+fn sees(client: &mut Peer, what: &str, wanted: [[f64; 3]; 2]) -> Result<()> {
+    let end = Instant::now() + LONG;
+    loop {
+        let seen = client.frames(1)?;
+        let near =
+            |side, wanted| Ok::<_, anyhow::Error>(distance(colour(&seen, side)?, wanted) < 40.0);
+        if near("left", wanted[0])? && near("right", wanted[1])? {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "{what} was not seen within {LONG:?}: {seen}"
+        );
+    }
+}
+
+#[test]
+fn a_session_goes_to_the_cloud_and_comes_back_while_it_runs() -> Result<()> {
+    let app = FalApp::start(Some(KEY))?;
+    let controller = pointed_at(&app)?;
+    controller.load("passthrough", &json!({}))?;
+    let mut client = Peer::client(&controller)?;
+    client.offer(json!({"mode": "legacy"}))?;
+    sees(&mut client, "its own picture", SENT)?;
+
+    connect(&controller)?;
+    sees(&mut client, "the cloud's picture", INVERTED)?;
+
+    let metrics = controller.ask("GET", "/api/v1/session/metrics", None)?;
+    let session = metrics["sessions"]
+        .as_object()
+        .and_then(|all| all.values().next());
+    let session = session.cloned().unwrap_or_default();
+    assert_eq!(
+        (&session["relay_mode"], &session["cloud"]["shown"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(session["frames_from_cloud"].as_u64() > Some(0), "{session}");
+
+    controller.ask("POST", "/api/v1/fal/disconnect", Some(&json!({})))?;
+    sees(&mut client, "its own picture again", SENT)?;
+    app.wait("the app is left alone", LONG, |report| {
+        report["open"] == json!(0)
+    })?;
+    assert_eq!(
+        controller.sessions()?.len(),
+        1,
+        "the client's session never ended"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_lost_cloud_shows_the_local_picture_and_takes_over_again() -> Result<()> {
+    let app = FalApp::start(Some(KEY))?;
+    let controller = pointed_at(&app)?;
+    controller.load("passthrough", &json!({}))?;
+    connect(&controller)?;
+    status(
+        &controller,
+        "a warm connection before any client",
+        |status| status["connected"] == json!(true),
+    )?;
+    let mut client = Peer::client(&controller)?;
+    client.offer(json!({"mode": "legacy"}))?;
+    sees(&mut client, "the cloud's picture", INVERTED)?;
+
+    app.faults(&json!({"rest": {"upgrade_status": 503}}))?;
+    app.act("replace", json!({}))?;
+    sees(&mut client, "the local picture", SENT)?;
+    let lost = status(&controller, "a connection on its way back", |status| {
+        status["connecting"] == json!(true)
+    })?;
+    assert_eq!(lost["connected"], json!(false), "{lost}");
+
+    app.faults(&json!({"rest": {}}))?;
+    sees(&mut client, "the cloud's picture again", INVERTED)?;
+    Ok(())
+}
+
+#[test]
+fn parameters_reach_the_cloud_and_those_said_before_do_too() -> Result<()> {
+    let app = FalApp::start(Some(KEY))?;
+    let controller = pointed_at(&app)?;
+    controller.load("passthrough", &json!({}))?;
+    let mut client = Peer::client(&controller)?;
+    client.offer(json!({"mode": "legacy", "prompts": ["before"]}))?;
+    client.frames(5)?;
+
+    connect(&controller)?;
+    sees(&mut client, "the cloud's picture", INVERTED)?;
+    client.ask(
+        "send",
+        json!({"data": {"prompts": [{"text": "after", "weight": 1.0}], "spout_sender": {"enabled": false}}}),
+    )?;
+
+    let report = app.wait("both prompts arrive", LONG, |report| {
+        let told = report.to_string();
+        told.contains("before") && told.contains("after")
+    })?;
+    assert!(
+        !report.to_string().contains("spout"),
+        "Spout stays here: {report}"
+    );
+    Ok(())
+}
+
+#[test]
+fn wrong_credentials_are_told_in_the_far_sides_words_and_the_key_is_not() -> Result<()> {
+    let app = FalApp::start(Some("another:key"))?;
+    let controller = pointed_at(&app)?;
+
+    let body = json!({"api_key": KEY});
+    let reply = controller.call("POST", "/api/v1/fal/connect", Some(&body))?;
+
+    assert_eq!(reply.status, 502);
+    let said = reply.json()?["detail"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert!(said.contains("Token request failed: 401"), "{said}");
+    let after = controller.ask("GET", "/api/v1/fal/status", None)?;
+    assert_eq!(after["connected"], json!(false));
+    for text in [said, after.to_string(), controller.said()] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_controller_is_the_cloud_of_another() -> Result<()> {
+    let far = Controller::start()?;
+    far.load("scope-tiny", &json!({"width": 256, "height": 256}))?;
+    let config = format!(
+        "[cloud]\nrun_url = \"ws://{}\"\nauth = \"none\"\npath = \"webrtc\"\n",
+        far.address
+    );
+    let near = Controller::start_configured(&config, &[])?;
+    near.load("passthrough", &json!({}))?;
+    let mut client = Peer::client(&near)?;
+    client.offer(json!({"mode": "legacy", "prompts": ["blueprint"]}))?;
+    sees(&mut client, "its own picture", SENT)?;
+
+    near.ask(
+        "POST",
+        "/api/v1/fal/connect",
+        Some(&json!({"app_id": "local/scope"})),
+    )?;
+
+    let end = Instant::now() + LONG;
+    let mut wanted = |client: &mut Peer, what: &str, is: fn([f64; 3]) -> bool| -> Result<()> {
+        loop {
+            let seen = client.frames(1)?;
+            if is(colour(&seen, "mean")?) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{what} was not seen: {seen}");
+        }
+    };
+    wanted(&mut client, "a blueprint", |[red, _, blue]| {
+        blue > red + 25.0
+    })?;
+    client.ask(
+        "send",
+        json!({"data": {"prompts": [{"text": "sunset", "weight": 1.0}]}}),
+    )?;
+    wanted(&mut client, "a sunset", |[red, _, blue]| red > blue + 15.0)
+}
