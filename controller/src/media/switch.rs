@@ -173,10 +173,10 @@ mod tests {
             let last = delivering(&mut switch, 1000, 40, interval);
 
             assert!(
-                !switch.feeds_home(ms(last + 3 * interval - 2)),
+                !switch.feeds_home(ms(last + 2 * interval - 2)),
                 "{interval}"
             );
-            assert!(switch.feeds_home(ms(last + 3 * interval + 2)), "{interval}");
+            assert!(switch.feeds_home(ms(last + 3 * interval)), "{interval}");
             assert!(switch.shows(Lane::Home, ms(last + 3 * interval + 5)));
         }
     }
