@@ -17,4 +17,5 @@ mod processor_contract;
 mod secrets;
 mod spout;
 mod spout_storm;
+mod sharing;
 mod surface;
