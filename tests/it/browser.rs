@@ -90,9 +90,7 @@ fn passthrough_gives_the_camera_back_unchanged() -> Result<()> {
                 .for_each(|(sum, seen)| *sum += seen / 20.0);
         }
     }
-    // Chromium sends a canvas in BT.709 and says so only in an RTP header extension, while VP8 without it means
-    // BT.601; so green may come back up to a fifth brighter.
-    assert!(distance(sent, back) < 34.0, "sent {sent:?}, back {back:?}");
+    assert!(distance(sent, back) < 12.0, "sent {sent:?}, back {back:?}");
     Ok(())
 }
 

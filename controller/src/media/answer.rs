@@ -94,6 +94,7 @@ mod tests {
             payload: 96,
             transport_cc: None,
             send_time: None,
+            color_space: None,
             remb: true,
             mids: vec!["0".into(), "1".into(), "2".into()],
             bundled: true,

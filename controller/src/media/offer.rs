@@ -41,6 +41,8 @@ pub struct Plan {
     pub transport_cc: Option<u8>,
     /// Header extension number of the absolute send time on the output line.
     pub send_time: Option<u8>,
+    /// Header extension number of the colour space on the output line.
+    pub color_space: Option<u8>,
     /// The client reports by REMB (`goog-remb`), having no transport-wide feedback.
     pub remb: bool,
     /// Every m-line's `a=mid`, in order.
@@ -142,6 +144,7 @@ pub fn read(sdp: &str, able: &[Codec]) -> Result<Plan, String> {
         payload,
         transport_cc,
         send_time: extension("abs-send-time"),
+        color_space: extension("rtp-hdrext/color-space"),
         // A receiver is to use one of the two, and the transport-wide one tells more.
         remb: transport_cc.is_none()
             && sending

@@ -16,6 +16,11 @@ use super::offer::{Codec, Plan};
 const TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
+/// Identifier of the colour space extension. VP8 cannot say its colours by itself: without this, what a browser draws
+/// on a canvas (BT.709) is taken for BT.601 here, and what we send for whatever it likes best there. Payloaders and
+/// depayloaders do the rest by themselves once it stands in their caps.
+const COLOR_SPACE: &str = "http://www.webrtc.org/experiments/rtp-hdrext/color-space";
+
 /// The sending branch of one peer.
 #[derive(Debug)]
 pub(crate) struct Sender {
@@ -133,6 +138,9 @@ fn rtp_caps(plan: &Plan, ssrc: Option<u32>) -> gst::Caps {
     }
     if let Some(id) = plan.transport_cc {
         caps = caps.field(format!("extmap-{id}"), TRANSPORT_CC);
+    }
+    if let Some(id) = plan.color_space {
+        caps = caps.field(format!("extmap-{id}"), COLOR_SPACE);
     }
     gst::Caps::builder_full().structure(caps.build()).build()
 }
