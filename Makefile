@@ -9,7 +9,7 @@ export G_DEBUG ?= fatal-criticals
 run: setup-run
 	@echo "run: building gst-scope (minutes the first time, seconds after)"
 	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-falwebrtc -p gst-plugin-spout
-	@GST_PLUGIN_PATH=$(CURDIR)/target/release exec target/release/gst-scope serve $(ARGS)
+	@exec target/release/gst-scope serve $(ARGS)
 
 ## Set up everything, build, and run every test
 test: setup

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("scope-controller", "fal-client"),
     ("scope-controller", "gst-plugin-falwebrtc"),
     ("scope-controller", "gst-plugin-scopediffusion"),
+    ("scope-controller", "gst-plugin-spout"),
     ("scope-tests", "fal-client"),
     ("gst-plugin-spout", "texture-share"),
     ("scope-tests", "gst-plugin-falwebrtc"),

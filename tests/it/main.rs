@@ -1,5 +1,4 @@
 //! One file per behaviour area. `main.rs` only lists them.
-
 #![allow(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
 
 mod app_socket;
@@ -15,7 +14,7 @@ mod peers;
 mod pipelines;
 mod processor_contract;
 mod secrets;
+mod sharing;
 mod spout;
 mod spout_storm;
-mod sharing;
 mod surface;

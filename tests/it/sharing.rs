@@ -23,7 +23,7 @@ impl Launch {
             .arg("-q")
             .args(text.split_ascii_whitespace())
             .env("GST_PLUGIN_PATH", house::artefacts())
-            .env("SPOUT_RUNTIME_DIR", folder)
+            .env("SPOUT_RUNTIME_DIR", place(folder))
             .stdin(Stdio::null())
             .spawn()?;
         Ok(Self(child))
@@ -44,8 +44,13 @@ fn violet_sender(folder: &Path) -> Result<Launch> {
     )
 }
 
+/// Where senders meet: made by the first of them, for this user alone.
+fn place(folder: &Path) -> std::path::PathBuf {
+    folder.join("spout")
+}
+
 fn controller(folder: &Path) -> Result<Controller> {
-    let folder = folder.display().to_string();
+    let folder = place(folder).display().to_string();
     let controller = Controller::start_with(&[("SPOUT_RUNTIME_DIR", &folder)])?;
     controller.load("passthrough", &json!({}))?;
     Ok(controller)

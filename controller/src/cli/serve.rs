@@ -98,9 +98,16 @@ fn sessions(config: &Config) -> Result<Registry, CommandError> {
 fn prepare_gstreamer() -> Result<(), CommandError> {
     gst::init().map_err(|err| CommandError::new(&err, "install GStreamer 1.22 or newer"))?;
     log::bridge_gstreamer(std::env::var_os(env::GST_DEBUG).is_some());
-    gstscopediffusion::plugin_register_static()
-        .and_then(|()| gstfalwebrtc::plugin_register_static())
-        .map_err(|err| CommandError::new(&err, "unset GST_PLUGIN_PATH, or rebuild its plugins"))
+    for register in [
+        gstscopediffusion::plugin_register_static,
+        gstfalwebrtc::plugin_register_static,
+        gstspout::plugin_register_static,
+    ] {
+        register().map_err(|err| {
+            CommandError::new(&err, "unset GST_PLUGIN_PATH, or rebuild its plugins")
+        })?;
+    }
+    Ok(())
 }
 
 #[expect(

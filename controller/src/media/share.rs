@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use gst::prelude::*;
+use tokio::sync::mpsc;
 
 use super::error::{MediaError, make, set};
-use super::event::{self, Events};
+use super::event::{self, Event};
 use super::handover::{Handover, Source};
 use super::inlet::Inlet;
+
+/// What a running share tells.
+pub(crate) type News = mpsc::UnboundedReceiver<Event>;
 
 /// Another application's picture, as the source of a session.
 #[derive(Debug)]
@@ -26,8 +30,7 @@ impl Received {
     pub(crate) fn start(
         sender_name: &str,
         handover: &Arc<Handover>,
-        events: Events,
-    ) -> Result<Self, MediaError> {
+    ) -> Result<(Self, News), MediaError> {
         let pipeline = gst::Pipeline::new();
         let source = make("spoutsrc")?;
         set(&source, "sender-name", sender_name)?;
@@ -52,19 +55,18 @@ impl Received {
                 .build(),
         );
         let received = Self { pipeline };
-        event::watch(&received.pipeline, events);
         received
             .pipeline
             .add_many([&source, sink.upcast_ref::<gst::Element>()])?;
         source.link(&sink)?;
-        received.pipeline.set_state(gst::State::Playing)?;
-        Ok(received)
+        let news = play(&received.pipeline)?;
+        Ok((received, news))
     }
 }
 
 impl Shared {
     /// Shares under this name; somebody else's living sender of that name makes it `_1`, `_2` and so on.
-    pub(crate) fn start(sender_name: &str, events: Events) -> Result<(Self, Inlet), MediaError> {
+    pub(crate) fn start(sender_name: &str) -> Result<(Self, Inlet, News), MediaError> {
         let pipeline = gst::Pipeline::new();
         let source = gst_app::AppSrc::builder()
             .is_live(true)
@@ -74,14 +76,28 @@ impl Shared {
         set(&sink, "sender-name", sender_name)?;
         set(&sink, "sync", "false")?;
         let shared = Self { pipeline };
-        event::watch(&shared.pipeline, events);
         shared
             .pipeline
             .add_many([source.upcast_ref(), &convert, &sink])?;
         gst::Element::link_many([source.upcast_ref(), &convert, &sink])?;
-        shared.pipeline.set_state(gst::State::Playing)?;
-        Ok((shared, Inlet::new(source)))
+        let news = play(&shared.pipeline)?;
+        Ok((shared, Inlet::new(source), news))
     }
+}
+
+/// Starts a pipeline; a refusal is told in the words of the element that refused.
+fn play(pipeline: &gst::Pipeline) -> Result<News, MediaError> {
+    let (events, mut news) = mpsc::unbounded_channel();
+    event::watch(pipeline, events);
+    let Err(error) = pipeline.set_state(gst::State::Playing) else {
+        return Ok(news);
+    };
+    while let Ok(event) = news.try_recv() {
+        if let Event::Failed(reason) = event {
+            return Err(MediaError::Pipeline(reason));
+        }
+    }
+    Err(error.into())
 }
 
 fn stop(pipeline: &gst::Pipeline) {

@@ -6,12 +6,11 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::Parameters;
 use crate::media::event::{Event, Events};
 use crate::media::handover::{Handover, Output, Source};
-use crate::media::share::{Received, Shared};
+use crate::media::share::{News, Received, Shared};
 
 /// Scope's name for what goes out.
 const DEFAULT_NAME: &str = "ScopeOut";
@@ -96,8 +95,9 @@ impl Shares {
             present.is.input = None;
             self.handover.set_source(Source::Client);
             if let Some(name) = &wanted.input {
-                match Received::start(name, &self.handover, softened(&self.events)) {
-                    Ok(received) => {
+                match Received::start(name, &self.handover) {
+                    Ok((received, news)) => {
+                        self.soften(news);
                         self.handover.set_source(Source::Share);
                         present.received = Some(received);
                         present.is.input = Some(name.clone());
@@ -111,8 +111,9 @@ impl Shares {
             present.shared = None;
             present.is.output = None;
             if let Some(name) = &wanted.output {
-                match Shared::start(name, softened(&self.events)) {
-                    Ok((shared, door)) => {
+                match Shared::start(name) {
+                    Ok((shared, door, news)) => {
+                        self.soften(news);
                         self.handover.set_output(Output::Share, Some(door));
                         present.shared = Some(shared);
                         present.is.output = Some(name.clone());
@@ -126,6 +127,18 @@ impl Shares {
         outcome
     }
 
+    /// A share that fails is told to the client, and ends nothing else.
+    fn soften(&self, mut news: News) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = news.recv().await {
+                if let Event::Failed(reason) = event {
+                    events.send(Event::Refused(reason)).ok();
+                }
+            }
+        });
+    }
+
     /// Closes everything, for good.
     pub(super) fn stop(&self) {
         let present = {
@@ -135,20 +148,6 @@ impl Shares {
         };
         drop(present);
     }
-}
-
-/// A share that fails is told to the client, and ends nothing else.
-fn softened(events: &Events) -> Events {
-    let (softened, mut news) = mpsc::unbounded_channel();
-    let events = events.clone();
-    tokio::spawn(async move {
-        while let Some(event) = news.recv().await {
-            if let Event::Failed(reason) = event {
-                events.send(Event::Refused(reason)).ok();
-            }
-        }
-    });
-    softened
 }
 
 #[cfg(test)]
