@@ -134,7 +134,7 @@ fn parameters_reach_the_cloud_and_those_said_before_do_too() -> Result<()> {
     let controller = pointed_at(&app)?;
     controller.load("passthrough", &json!({}))?;
     let mut client = Peer::client(&controller)?;
-    client.offer(json!({"mode": "legacy", "prompts": ["before"]}))?;
+    client.offer(json!({"mode": "legacy", "parameters": {"apps_own": "before"}}))?;
     client.frames(5)?;
 
     connect(&controller)?;
@@ -144,7 +144,7 @@ fn parameters_reach_the_cloud_and_those_said_before_do_too() -> Result<()> {
         json!({"data": {"prompts": [{"text": "after", "weight": 1.0}], "spout_sender": {"enabled": false}}}),
     )?;
 
-    let report = app.wait("both prompts arrive", LONG, |report| {
+    let report = app.wait("both arrive", LONG, |report| {
         let told = report.to_string();
         told.contains("before") && told.contains("after")
     })?;
@@ -198,7 +198,7 @@ fn one_controller_is_the_cloud_of_another() -> Result<()> {
     )?;
 
     let end = Instant::now() + LONG;
-    let mut wanted = |client: &mut Peer, what: &str, is: fn([f64; 3]) -> bool| -> Result<()> {
+    let wanted = |client: &mut Peer, what: &str, is: fn([f64; 3]) -> bool| -> Result<()> {
         loop {
             let seen = client.frames(1)?;
             if is(colour(&seen, "mean")?) {

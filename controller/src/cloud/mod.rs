@@ -128,7 +128,7 @@ impl Cloud {
                 self.0.state.lock().unwrap().error = Some(reason.clone());
                 return Err(CloudError::Refused(reason));
             }
-            if !["", "token"].contains(&stage.as_str()) {
+            if !["", "idle", "token"].contains(&stage.as_str()) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;

@@ -26,6 +26,16 @@ impl Outbox {
         None
     }
 
+    /// Puts a patch before everything that waits; nothing that was said since is undone by it.
+    pub fn precede(&mut self, patch: Parameters) {
+        let later = std::mem::replace(&mut self.waiting, patch);
+        self.waiting.retain(|_, value| !value.is_null());
+        for (name, value) in later {
+            self.waiting.shift_remove(&name);
+            self.waiting.insert(name, value);
+        }
+    }
+
     /// The channel is open: everything that waited, as one patch.
     pub fn opened(&mut self) -> Option<Parameters> {
         self.open = true;
@@ -64,6 +74,16 @@ mod tests {
 
         assert_eq!(text(outbox.opened()), r#"{"b":2,"c":3,"a":4}"#);
         assert_eq!(outbox.opened(), None, "it went out once");
+    }
+
+    #[test]
+    fn what_was_meant_first_goes_first_and_undoes_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.post(patch(&json!({"a": 9})));
+
+        outbox.precede(patch(&json!({"a": 1, "b": 2, "c": null})));
+
+        assert_eq!(text(outbox.opened()), r#"{"b":2,"a":9}"#);
     }
 
     #[test]

@@ -111,6 +111,10 @@ impl Negotiation {
             Input::LocalCandidate(candidate) => self.local_candidate(Some(candidate)),
             Input::LocalCandidatesDone => self.local_candidate(None),
             Input::ChannelOpened => {
+                if let Some(Dialect::YoloJson | Dialect::YoloMsgpack) = self.dialect {
+                    // Apps of the demo's kind overlook what is in the offer; twice said does no harm.
+                    self.outbox.precede(self.config.initial_parameters.clone());
+                }
                 if self.dialect != Some(Dialect::Lucy) {
                     let waited = self.outbox.opened();
                     self.carry(waited);
