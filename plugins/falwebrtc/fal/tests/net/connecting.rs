@@ -107,7 +107,7 @@ async fn a_host_with_only_the_newer_token_endpoint_will_do() {
 async fn a_pending_handshake_is_a_starting_runner() {
     let fal = Fal::granting(|_| Upgrade::Hang).await;
     let mut owner = Owner::new(PumpConfig {
-        budget: Duration::from_secs(4),
+        budget: Duration::from_secs(8),
         ..config(&fal)
     });
 
@@ -117,7 +117,7 @@ async fn a_pending_handshake_is_a_starting_runner() {
     let error = report.error.unwrap().to_string();
     assert_eq!(
         error,
-        "no picture came within 4 s (stage `starting-runner`)"
+        "no picture came within 8 s (stage `starting-runner`)"
     );
 }
 

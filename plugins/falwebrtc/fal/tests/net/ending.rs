@@ -208,21 +208,17 @@ async fn a_socket_that_stops_answering_pings_is_dead() {
     })
     .await;
     let mut owner = Owner::new(PumpConfig {
-        ping_every: Duration::from_millis(50),
+        ping_every: Duration::from_millis(200),
         ..config(&fal)
     });
     let attempt = owner.opened().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Time for an answer, without which silence proves nothing.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     owner.pump.send(attempt, RawMessage::Text("hang".into()));
 
     let told = (1, Some(1006), "it no longer answers".to_owned());
     assert_eq!(closed(&mut owner).await, told);
     assert_eq!(owner.opened().await, 2);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(500), closed(&mut owner))
-            .await
-            .is_err()
-    );
 }
 
 /// A server that reports how its clients leave.
