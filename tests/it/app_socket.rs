@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use scope_tests::peer::colour;
 use scope_tests::{Controller, Peer, house, programs};
 use serde_json::{Value, json};
@@ -89,6 +89,46 @@ fn a_client_that_dies_leaves_no_session_behind() -> Result<()> {
 
     client.kill()?;
 
+    controller.wait_for_sessions(0, Duration::from_secs(5))
+}
+
+#[test]
+fn an_element_in_another_program_gets_its_pictures_redrawn() -> Result<()> {
+    let controller = Controller::start()?;
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out.rgb");
+    let line = format!(
+        "videotestsrc is-live=true num-buffers=240 ! video/x-raw,width=256,height=256,framerate=30/1 \
+         ! videoconvert ! falwebrtcbin app-id=my/own run-url=ws://{} auth=none stun-server=\"\" \
+         parameters={{\"prompts\":[{{\"text\":\"blueprint\",\"weight\":1.0}}]}} \
+         ! videoconvert ! video/x-raw,format=RGB,width=256,height=256 ! filesink location={}",
+        controller.address,
+        out.display()
+    );
+
+    let launched = Command::new("gst-launch-1.0")
+        .arg("-q")
+        .args(line.split_whitespace())
+        .env("GST_PLUGIN_PATH", house::artefacts())
+        .output()?;
+
+    let said = String::from_utf8_lossy(&launched.stderr);
+    ensure!(launched.status.success(), "{said}");
+    let bytes = std::fs::read(&out)?;
+    // The last picture; the first ones are the element's own, while it connects.
+    let last = bytes.rchunks_exact(256 * 256 * 3).next();
+    let last = last.context("no picture came out")?;
+    let channel = |at: usize| {
+        let sum: u64 = last
+            .iter()
+            .skip(at)
+            .step_by(3)
+            .map(|byte| u64::from(*byte))
+            .sum();
+        sum as f64 / f64::from(256 * 256)
+    };
+    let mean = [channel(0), channel(1), channel(2)];
+    assert!(blue(mean), "{mean:?}; it said: {said}");
     controller.wait_for_sessions(0, Duration::from_secs(5))
 }
 
