@@ -2,9 +2,16 @@
 
 use std::sync::Once;
 
+mod application;
 mod dialects;
+mod fallback;
+mod faults;
+mod limits;
+mod lost;
+mod tidy;
 
-/// Grey of 60 in RGB, as luma, inverted by the app.
+/// Grey of 60 in RGB, as luma; and the same inverted by the app.
+const SENT: f64 = 67.0;
 const RETURNED: f64 = 188.0;
 
 fn start() {

@@ -35,7 +35,7 @@ pub struct Cloud {
     /// `falwebrtcbin` of it.
     pub bin: gst::Element,
     /// Everything.
-    pub pipeline: gst::Pipeline,
+    pub pipeline: Stopping,
     seen: Receiver<Seen>,
 }
 
@@ -90,7 +90,7 @@ impl Cloud {
         Ok(Self {
             app,
             bin,
-            pipeline,
+            pipeline: Stopping(pipeline),
             seen,
         })
     }
@@ -190,6 +190,26 @@ impl Cloud {
         self.app.report()
     }
 
+    /// Waits for a stage message with a reason, and gives the reason.
+    ///
+    /// # Errors
+    ///
+    /// It does not come, or the pipeline fails.
+    pub fn reason_of(&self, stage: &str) -> Result<String> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            for said in self.messages("connection-stage")? {
+                if said.get::<&str>("stage") == Ok(stage)
+                    && let Ok(reason) = said.get::<String>("reason")
+                {
+                    return Ok(reason);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("no reason for stage {stage}: {:?}", self.stats())
+    }
+
     /// Messages of this name that wait on the bus, and errors among them as failures.
     ///
     /// # Errors
@@ -214,6 +234,17 @@ impl Cloud {
         Ok(found)
     }
 
+    /// Lets everything go but the app.
+    ///
+    /// # Errors
+    ///
+    /// The pipeline does not stop.
+    pub fn into_app(self) -> Result<FalApp> {
+        self.stop()?;
+        let Self { app, .. } = self;
+        Ok(app)
+    }
+
     /// Stops it; pictures that come after are none of it.
     ///
     /// # Errors
@@ -225,9 +256,21 @@ impl Cloud {
     }
 }
 
-impl Drop for Cloud {
+/// Stops the pipeline before it goes.
+#[derive(Debug)]
+pub struct Stopping(gst::Pipeline);
+
+impl std::ops::Deref for Stopping {
+    type Target = gst::Pipeline;
+
+    fn deref(&self) -> &gst::Pipeline {
+        &self.0
+    }
+}
+
+impl Drop for Stopping {
     fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
+        let _ = self.0.set_state(gst::State::Null);
     }
 }
 

@@ -55,11 +55,24 @@ impl Peer {
         Self::start("browser.py", &programs::chromium()?.display().to_string())
     }
 
+    /// A WebSocket to a fal app, with the key in its handshake.
+    ///
+    /// # Errors
+    ///
+    /// Python or aiohttp is missing.
+    pub fn socket(url: &str, key: &str) -> Result<Self> {
+        Self::start_with("raw_socket.py", &[url, key])
+    }
+
     fn start(program: &str, argument: &str) -> Result<Self> {
+        Self::start_with(program, &[argument])
+    }
+
+    fn start_with(program: &str, arguments: &[&str]) -> Result<Self> {
         let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/peers");
         let mut child = Command::new(programs::python()?)
             .arg(peers.join(program))
-            .arg(argument)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -374,8 +374,12 @@ impl Flow {
                     }
                     if !sent.repeated {
                         let trip = now.saturating_sub(sent.at);
-                        self.meter.lock().unwrap().round_trip.add(trip);
-                        state.spacing.measured(now, trip);
+                        let gap = {
+                            let mut meter = self.meter.lock().unwrap();
+                            meter.round_trip.add(trip);
+                            meter.returned.gap().unwrap_or_default()
+                        };
+                        state.spacing.measured(now, trip, gap);
                     }
                     out.push((picture, Some(sent)));
                 }

@@ -55,6 +55,8 @@ pub struct FalWebRTCBin {
     pub(super) flow_result: Mutex<Result<gst::FlowSuccess, gst::FlowError>>,
     /// The latency that was told.
     pub(super) told_latency: Mutex<gst::ClockTime>,
+    /// The pipeline's.
+    pub(super) clock: Mutex<Option<gst::Clock>>,
     /// Counts the application's sockets.
     pub(super) sockets: Mutex<u32>,
 }
@@ -111,6 +113,7 @@ impl ObjectSubclass for FalWebRTCBin {
             downstream: Mutex::default(),
             flow_result: Mutex::new(Ok(gst::FlowSuccess::Ok)),
             told_latency: Mutex::default(),
+            clock: Mutex::default(),
             sockets: Mutex::default(),
         }
     }
@@ -231,7 +234,8 @@ impl ElementImpl for FalWebRTCBin {
     }
 
     /// The inner bin keeps a clock and a time of its own, so it must not hear of the pipeline's.
-    fn set_clock(&self, _clock: Option<&gst::Clock>) -> bool {
+    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        *self.clock.lock().unwrap() = clock.cloned();
         true
     }
 }

@@ -24,6 +24,9 @@ use super::reports::Reports;
 use super::send::{self, Sender};
 use super::turn;
 
+/// For the last packets to leave.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(15);
+
 /// What happened on a link.
 #[derive(Debug)]
 pub(crate) enum Happened {
@@ -307,6 +310,35 @@ impl Link {
         self.reports.arriving(&self.webrtcbin)
     }
 
+    /// Says goodbye by media: a far end whose socket is gone, or that never had one, waits half a minute otherwise,
+    /// and is paid for it.
+    fn farewell(&self) {
+        let Some(bin) = self.webrtcbin.downcast_ref::<gst::Bin>() else {
+            return;
+        };
+        let connected = self
+            .webrtcbin
+            .property::<WebRTCPeerConnectionState>("connection-state")
+            == WebRTCPeerConnectionState::Connected;
+        if !connected {
+            return;
+        }
+        if let Some(channel) = &self.channel {
+            channel.close();
+        }
+        // An encrypter that comes to its end sends DTLS's close_notify; webrtcbin itself just falls silent.
+        for encrypter in bin
+            .iterate_all_by_element_factory_name("dtlsenc")
+            .into_iter()
+            .flatten()
+        {
+            for pad in encrypter.sink_pads() {
+                pad.send_event(gst::event::Eos::new());
+            }
+        }
+        std::thread::sleep(FAREWELL);
+    }
+
     /// Packets that ever came from the far end, of any kind.
     pub(crate) fn packets(&self) -> u64 {
         self.reports.packets.load(Ordering::Relaxed)
@@ -317,6 +349,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.flow.disconnect();
+        self.farewell();
         // The channel refers back to webrtcbin.
         self.channel = None;
         self.bin.set_state(gst::State::Null).ok();

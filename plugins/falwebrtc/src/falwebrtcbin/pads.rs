@@ -230,7 +230,8 @@ impl FalWebRTCBin {
 
     /// The stream's time now, for pictures that have no time of their own.
     fn present(&self) -> Option<gst::ClockTime> {
-        let running = self.obj().current_running_time()?;
+        let clock = self.clock.lock().unwrap().clone()?;
+        let running = clock.time().checked_sub(self.obj().base_time()?)?;
         let segment = self.srcpad.sticky_event::<gst::event::Segment>(0)?;
         let segment = segment
             .segment()

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Between two decisions; a change needs a round trip to show.
 const PERIOD: Duration = Duration::from_millis(500);
 /// Never fewer pictures than one in this time.
-const WIDEST: Duration = Duration::from_millis(500);
+const WIDEST: Duration = Duration::from_millis(400);
 /// The first step when nothing was left out so far.
 const FIRST: Duration = Duration::from_millis(40);
 
@@ -43,15 +43,19 @@ impl Spacing {
         true
     }
 
-    /// A round trip was measured.
-    pub(crate) fn measured(&mut self, now: Duration, round_trip: Duration) {
+    /// A round trip was measured; pictures come back `gap` apart.
+    pub(crate) fn measured(&mut self, now: Duration, round_trip: Duration, gap: Duration) {
         let Some(bound) = self.bound else { return };
+        // The far end's jitter buffer gives a picture out when the next one comes: that wait is our own doing, and
+        // sending even fewer would lengthen it.
+        let round_trip = round_trip.saturating_sub(self.least);
         // After a change at least a round trip must pass, or its effect is judged before it shows.
         if now.saturating_sub(self.decided) < PERIOD.max(round_trip) {
             return;
         }
         if round_trip > bound {
-            self.least = (self.least.mul_f64(1.5)).clamp(FIRST, WIDEST);
+            // Slower than the far end works, or what it has piled up never goes away.
+            self.least = self.least.max(gap).mul_f64(1.5).clamp(FIRST, WIDEST);
             self.decided = now;
         } else if round_trip < bound.mul_f64(0.7) && !self.least.is_zero() {
             let less = self.least.mul_f64(0.85);
@@ -75,6 +79,8 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    /// 30 a second.
+    const GAP: Duration = Duration::from_millis(33);
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -90,7 +96,7 @@ mod tests {
     #[test]
     fn nothing_is_left_out_while_the_round_trip_is_short() {
         let mut spacing = Spacing::new(Some(SECOND));
-        (1..20).for_each(|n| spacing.measured(SECOND * n, ms(300)));
+        (1..20).for_each(|n| spacing.measured(SECOND * n, ms(300), GAP));
 
         assert_eq!(through(&mut spacing, SECOND * 20), 30);
         assert_eq!(spacing.limit(), None);
@@ -99,20 +105,34 @@ mod tests {
     #[test]
     fn a_growing_round_trip_thins_the_stream_and_a_short_one_fills_it_again() {
         let mut spacing = Spacing::new(Some(SECOND));
-        (1..5).for_each(|n| spacing.measured(SECOND * n * 3, ms(1500)));
+        (1..5).for_each(|n| spacing.measured(SECOND * n * 3, ms(1500), GAP));
         assert!(
             (4..12).contains(&through(&mut spacing, SECOND * 20)),
             "{spacing:?}"
         );
 
-        (0..60).for_each(|n| spacing.measured(SECOND * (30 + n), ms(100)));
+        (0..60).for_each(|n| spacing.measured(SECOND * (30 + n), ms(100), GAP));
         assert_eq!(through(&mut spacing, SECOND * 100), 30);
+    }
+
+    #[test]
+    fn the_wait_that_fewer_pictures_cause_is_not_counted() {
+        let mut spacing = Spacing::new(Some(ms(300)));
+        (1..9).for_each(|n| spacing.measured(SECOND * n * 3, ms(900), GAP));
+        let widest = spacing.limit();
+
+        (0..40).for_each(|n| spacing.measured(SECOND * (40 + n), ms(150) + spacing.least, GAP));
+
+        assert!(
+            spacing.limit() > widest || spacing.limit().is_none(),
+            "{spacing:?}"
+        );
     }
 
     #[test]
     fn it_never_stops_altogether() {
         let mut spacing = Spacing::new(Some(ms(10)));
-        (1..200).for_each(|n| spacing.measured(SECOND * n * 20, SECOND * 15));
+        (1..200).for_each(|n| spacing.measured(SECOND * n * 20, SECOND * 15, GAP));
 
         assert!(through(&mut spacing, SECOND * 9000) >= 2);
     }
@@ -120,7 +140,7 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_ever_left_out() {
         let mut spacing = Spacing::new(None);
-        (1..9).for_each(|n| spacing.measured(SECOND * n * 20, SECOND * 15));
+        (1..9).for_each(|n| spacing.measured(SECOND * n * 20, SECOND * 15, GAP));
 
         assert_eq!(through(&mut spacing, SECOND), 30);
     }

@@ -6,6 +6,7 @@ import json
 import msgpack
 from aiohttp import WSMsgType, web
 
+import later
 from media import Media
 from stage import STAGE
 
@@ -32,7 +33,7 @@ class Session:
         await self.socket.prepare(self.request)
         self.stage.seen["sockets"] += 1
         self.stage.sessions.append(self)
-        self.tasks = [asyncio.ensure_future(self.play_later()), asyncio.ensure_future(self.end_with_media())]
+        self.tasks = [asyncio.ensure_future(later.play(self)), asyncio.ensure_future(self.end_with_media())]
         try:
             if not await self.reached("open"):
                 await greet()
@@ -148,26 +149,6 @@ class Session:
         await self.media.die("vanish")
         await self.close_socket(1006)
         self.stage.runner, self.stage.seen["parameters"] = self.stage.runner[::-1] + "x", {}
-
-    async def play_later(self):
-        """The faults that come when all is well."""
-        await self.media.live.wait()
-        if await self.reached("live"):
-            return
-        if self.faults["socket_dies"] is not None:
-            await asyncio.sleep(self.faults["socket_dies"])
-            self.keep_media = True
-            await self.close_socket(1006)
-        if self.faults["media_dies"] is not None:
-            await asyncio.sleep(self.faults["media_dies"])
-            await self.media.die(self.faults["how"] or "close")
-        if self.faults["replaced"] is not None:
-            await asyncio.sleep(self.faults["replaced"])
-            await self.replace()
-        if self.faults["max_duration"] is not None:
-            await asyncio.sleep(self.faults["max_duration"])
-            await self.say({"type": "error", "error": "Session reached its longest duration", "code": "MAX_DURATION_EXCEEDED"})
-            await self.close_socket(1000)
 
     async def end_with_media(self):
         """The framework's endpoint ends with its peer connection; a raw one is left waiting."""

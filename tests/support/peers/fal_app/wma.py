@@ -7,6 +7,7 @@ import uuid
 from aiohttp import web
 
 import doors
+import later
 from media import Media
 from stage import STAGE
 
@@ -21,6 +22,10 @@ class HttpSession:
 
     def describe(self):
         return {"state": self.media.peer.connectionState, "frames": self.media.frames, "socket": False, "dialect": "wma"}
+
+    async def reached(self, _step):
+        """There are no steps to close at."""
+        return False
 
     async def close_socket(self, _code):
         """There is none; the session is declared dead at the next heartbeat."""
@@ -39,6 +44,7 @@ class HttpSession:
         while self.alive and time.monotonic() < self.heard + PATIENCE and not waiting.done():
             await asyncio.wait([waiting], timeout=0.2)
         waiting.cancel()
+        self.tasks[1].cancel()
         self.alive = False
         await self.media.close()
         self.stage.sessions.remove(self)
@@ -68,7 +74,7 @@ async def session(request):
     stage.sessions.append(made)
     answer = await made.media.answer(wanted["sdp"])
     stage.http_sessions[made.name] = made
-    made.task = asyncio.ensure_future(made.live())
+    made.tasks = [asyncio.ensure_future(made.live()), asyncio.ensure_future(later.play(made))]
     return web.json_response({"session_id": made.name, "sdp": answer, "type": "answer"})
 
 
