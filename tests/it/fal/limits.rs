@@ -63,6 +63,7 @@ fn an_idle_session_is_ended_and_the_next_picture_begins_another() -> Result<()> 
     cloud.until("end at the app", |cloud| Ok(cloud.report()?["open"] == 0))?;
     ensure!(cloud.report()?["attempts"] == 1);
 
+    cloud.waiting();
     feed(&cloud)?;
     ensure!(cloud.report()?["attempts"] == 2);
     Ok(())
@@ -147,5 +148,47 @@ fn an_app_that_leaves_pictures_out_keeps_their_timestamps() -> Result<()> {
             .stats()
             .get::<u64>("round-trip")
             .is_ok_and(|trip| trip > 0))
+    })
+}
+
+/// Lost packets are sent again, both ways.
+#[test]
+fn a_little_loss_costs_few_pictures_and_little_time() -> Result<()> {
+    start();
+    let cloud = Cloud::new("webrtc", "")?;
+    cloud.app.faults(&json!({"rest": {"loss": 0.03}}))?;
+    cloud.play()?;
+    cloud.picture_like(RETURNED)?;
+    cloud.until("200 pictures", |cloud| {
+        Ok(cloud
+            .stats()
+            .get::<u64>("frames-returned")
+            .is_ok_and(|all| all > 200))
+    })?;
+
+    let stats = cloud.stats();
+    let count = |name: &str| stats.get::<u64>(name).unwrap_or_default();
+    ensure!(
+        count("frames-returned") * 10 > count("frames-sent") * 8,
+        "{stats:?}"
+    );
+    ensure!(count("round-trip") < 500_000_000, "{stats:?}");
+    ensure!(cloud.stage() == "live");
+    Ok(())
+}
+
+#[test]
+fn heavy_loss_lowers_the_bit_rates() -> Result<()> {
+    start();
+    let cloud = Cloud::new("webrtc", "")?;
+    cloud.app.faults(&json!({"rest": {"loss": 0.3}}))?;
+    cloud.play()?;
+
+    cloud.until("lower bit rate", |cloud| {
+        let stats = cloud.stats();
+        Ok(stats
+            .get::<u32>("bitrate-target")
+            .is_ok_and(|rate| rate > 0 && rate < 1_000_000)
+            && stats.get::<f64>("loss-sent").is_ok_and(|loss| loss > 0.1))
     })
 }

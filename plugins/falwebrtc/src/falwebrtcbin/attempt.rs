@@ -12,6 +12,7 @@ use super::bitrate::{self, Rate, Report};
 use super::errors::MediaError;
 use super::flow::Flow;
 use super::link::{Link, Plan, Tell};
+use super::meter::Network;
 use super::settings::Settings;
 use super::worker;
 
@@ -36,7 +37,8 @@ pub(crate) struct Attempt {
     sending: Rate,
     receiving: Rate,
     reported: Duration,
-    received_bits: u64,
+    /// Sent and received by then.
+    bits: (u64, u64),
     answered: Option<Duration>,
     connected: Option<Duration>,
     /// Pictures back so far, and when that last changed.
@@ -58,7 +60,7 @@ impl Attempt {
             // Far ends start low and only rise when told that they may.
             receiving: Rate::new(3_000_000, lowest, highest),
             reported: Duration::ZERO,
-            received_bits: 0,
+            bits: (0, 0),
             answered: None,
             connected: None,
             seen: (0, Duration::ZERO),
@@ -165,17 +167,33 @@ impl Attempt {
         if self.connected.is_none() || past < REPORTS {
             return;
         }
-        let bits = flow.meter().received_bits;
-        let received = (bits.saturating_sub(self.received_bits)) as f64 / past.as_secs_f64();
-        (self.reported, self.received_bits) = (now, bits);
-        link.set_bitrate(self.sending.report(now, &link.heard()));
+        let meter = flow.meter();
+        let rate = |bits: u64, before: u64| {
+            (bits.saturating_sub(before) as f64 / past.as_secs_f64()) as u32
+        };
+        let sent = rate(meter.sent_bits, self.bits.0);
+        let received = rate(meter.received_bits, self.bits.1);
+        self.reported = now;
+        self.bits = (meter.sent_bits, meter.received_bits);
+        let heard = link.heard();
+        let target = self.sending.report(now, &heard);
+        link.set_bitrate(target);
         let arriving = Report {
             loss: link.arriving(),
-            received: Some(received as u32),
+            received: Some(received),
             ..Report::default()
         };
         let limit = self.receiving.report(now, &arriving);
         link.reports.our_limit.store(limit, Ordering::Relaxed);
+        let network = Network {
+            sent,
+            received,
+            target,
+            limit,
+            loss: heard.loss.unwrap_or(meter.network.loss),
+            loss_received: arriving.loss.unwrap_or_default(),
+        };
+        flow.count(|meter, _| meter.network = network);
     }
 
     /// Why this link counts as dead, if it does: no socket and no state of ICE tells that pictures have stopped.

@@ -28,8 +28,9 @@ pub(crate) enum Manner {
     Patient,
 }
 
-/// A patient source may be so many pictures ahead: the far end's jitter buffer holds one until the next comes.
-const AHEAD: u64 = 4;
+/// A patient source may be so many pictures ahead: the far end's jitter buffer holds one until the next comes, and a
+/// few are needed to recognise the first.
+const AHEAD: u64 = 8;
 /// A picture that did not come back by then is lost, for a patient source.
 const LOST: Duration = Duration::from_secs(2);
 /// Silence of the far end shorter than this is covered by its last picture, whatever the fallback.
@@ -37,7 +38,7 @@ const HICCUP: Duration = Duration::from_secs(1);
 /// Bounds of the silence that counts as one.
 const SILENCE: (Duration, Duration) = (Duration::from_millis(100), HICCUP);
 /// Returned pictures kept until it is known what they were made from.
-const UNDECIDED: usize = 12;
+const UNDECIDED: usize = 18;
 
 /// What goes out.
 #[derive(Debug)]

@@ -69,6 +69,8 @@ pub(crate) struct Link {
     plan: Plan,
     flow: Arc<Flow>,
     tell: Tell,
+    /// Of our picture.
+    ssrc: u32,
     channel: Option<WebRTCDataChannel>,
     sender: Option<Sender>,
     pub(crate) reports: Reports,
@@ -96,6 +98,7 @@ impl Link {
             plan,
             flow,
             tell,
+            ssrc: glib::random_int().max(1),
             channel: None,
             sender: None,
             reports,
@@ -128,7 +131,7 @@ impl Link {
     fn add_lines(&mut self) -> Result<(), MediaError> {
         let mut caps = gst::Caps::new_empty();
         for codec in &self.plan.codecs {
-            caps.merge(send::rtp_caps(*codec));
+            caps.merge(send::rtp_caps(*codec, self.ssrc));
         }
         let transceiver = self.webrtcbin.emit_by_name::<WebRTCRTPTransceiver>(
             "add-transceiver",
@@ -263,7 +266,7 @@ impl Link {
         let sender = Sender::new(
             &self.bin,
             &self.webrtcbin,
-            codec,
+            (codec, self.ssrc),
             self.flow.waiting_for_encoder(self.plan.queue_size),
             Arc::new(move |timestamp, sent| leaving.leaving(timestamp, sent)),
             Arc::new(move |bits| packets.count(|meter, _| meter.sent_bits += bits)),

@@ -84,6 +84,21 @@ impl Recent {
     }
 }
 
+/// What one look at the network tells; rates in bit/s.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Network {
+    pub(crate) sent: u32,
+    pub(crate) received: u32,
+    /// What the encoder is set to.
+    pub(crate) target: u32,
+    /// What the far end is told it may send.
+    pub(crate) limit: u32,
+    /// Share of our packets that did not arrive, 0.0 to 1.0.
+    pub(crate) loss: f64,
+    /// Share of theirs.
+    pub(crate) loss_received: f64,
+}
+
 /// Everything counted since the element left NULL.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meter {
@@ -107,6 +122,8 @@ pub(crate) struct Meter {
     pub(crate) sent_bits: u64,
     /// RTP packets that never came.
     pub(crate) lost: u64,
+    /// As of the last look at the network.
+    pub(crate) network: Network,
     /// Connections after the first.
     pub(crate) reconnects: u64,
 }

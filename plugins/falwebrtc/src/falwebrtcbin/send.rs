@@ -26,7 +26,7 @@ impl Sender {
     pub(crate) fn new(
         bin: &gst::Bin,
         webrtcbin: &gst::Element,
-        codec: Codec,
+        (codec, ssrc): (Codec, u32),
         capacity: usize,
         leaving: Arc<Leaving>,
         packets: Arc<Packets>,
@@ -49,8 +49,9 @@ impl Sender {
         );
         let encoder = Encoder::new(codec)?;
         let payloader = codec::payloader(codec)?;
+        set(&payloader, "ssrc", &ssrc.to_string());
         let rtp = make("capsfilter")?;
-        rtp.set_property("caps", rtp_caps(codec));
+        rtp.set_property("caps", rtp_caps(codec, ssrc));
 
         let mut elements = vec![
             source.clone().upcast(),
@@ -88,12 +89,16 @@ fn entry(webrtcbin: &gst::Element) -> Result<gst::Pad, MediaError> {
 }
 
 /// The RTP format as offered. A `profile-level-id` here would make rtph264pay refuse what the encoder really wrote.
-pub(crate) fn rtp_caps(codec: Codec) -> gst::Caps {
+///
+/// Trap: without the SSRC webrtcbin offers retransmission and does not say of what, and what it sends again is thrown
+/// away at the far end: 3 % loss then costs seconds of delay.
+pub(crate) fn rtp_caps(codec: Codec, ssrc: u32) -> gst::Caps {
     let mut caps = gst::Structure::builder("application/x-rtp")
         .field("media", "video")
         .field("clock-rate", 90_000)
         .field("encoding-name", codec.encoding_name())
-        .field("payload", i32::from(codec.payload()));
+        .field("payload", i32::from(codec.payload()))
+        .field("ssrc", ssrc);
     if codec == Codec::H264 {
         caps = caps.field("packetization-mode", "1");
     }

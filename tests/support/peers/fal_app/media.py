@@ -3,6 +3,7 @@
 import asyncio
 import fractions
 import json
+import random
 import time
 
 import aioice.ice
@@ -61,6 +62,8 @@ class Media:
 
     def take_track(self, track):
         if track.kind == "video":
+            if self.faults["loss"]:
+                lossy(self.peer.getTransceivers()[0].receiver.transport, self.faults["loss"])
             self.tracks.append(Inverted(track, self))
             watch(self.peer.addTrack(self.tracks[-1]), self.stage.seen)
 
@@ -119,6 +122,22 @@ class Media:
 
     async def close(self):
         await self.peer.close()
+
+
+def lossy(transport, share):
+    """Loses this share of the RTP packets both ways; which ones is the same in every run."""
+    chance, take, give = random.Random(1), transport._handle_rtp_data, transport._send_rtp
+
+    async def taken(data, arrival_time_ms):
+        if chance.random() >= share:
+            await take(data, arrival_time_ms)
+
+    async def given(data):
+        # Reports (RTCP payload types 72 to 79 after the marker bit) get through.
+        if 72 <= data[1] & 0x7f <= 79 or chance.random() >= share:
+            await give(data)
+
+    transport._handle_rtp_data, transport._send_rtp = taken, given
 
 
 def watch(sender, seen):
