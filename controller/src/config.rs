@@ -1,7 +1,7 @@
 //! What the operator asked for: file, environment and command line, checked once.
 //!
 //! [`RawConfig`] is what was written down, [`Config`] what it means. The later of these wins: default, file,
-//! environment, command line. Every environment variable is named in [`env`], and nowhere else.
+//! environment, command line. Every environment variable is named in [`mod@env`], and nowhere else.
 
 mod cloud;
 mod ice;

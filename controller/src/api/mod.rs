@@ -1,7 +1,7 @@
 //! The REST edge: Scope's contract, one file per resource.
 //!
 //! Routes are thin: they read a request, ask the library or the sessions, and write a reply. What Scope's clients ask
-//! for at start and we have no use for is answered with an empty body, see [`stand_ins`].
+//! for at start and we have no use for is answered with an empty body, see `stand_ins`.
 
 mod assets;
 mod cloud;
