@@ -117,6 +117,44 @@ fn text_alone_makes_pictures() -> Result<()> {
 }
 
 #[test]
+fn the_cloud_switch_changes_the_machine_and_a_new_prompt_reaches_it() -> Result<()> {
+    let far = Controller::start()?;
+    far.load("scope-tiny", &json!({"width": 256, "height": 256}))?;
+    let config = format!(
+        "[cloud]\napp_id = \"local/scope\"\nrun_url = \"ws://{}\"\nauth = \"none\"\npath = \"webrtc\"\n",
+        far.address
+    );
+    let near = Controller::start_configured(&config, &[])?;
+    let mut browser = Peer::browser()?;
+    let presets = "source=camera&model=scope-tiny&prompt=blueprint&size=256";
+    open(&mut browser, &near, "one", presets)?;
+
+    browser.ask("click", json!({"on": "cloud"}))?;
+
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let metrics = near.ask("GET", "/api/v1/session/metrics", None)?;
+        if metrics.to_string().contains(r#""shown":true"#) {
+            break;
+        }
+        ensure!(Instant::now() < end, "the cloud was not shown: {metrics}");
+        thread::sleep(Duration::from_millis(100));
+    }
+    wait_for(&mut browser, "a blue picture", |[red, _, blue]| {
+        blue > red + 25.0
+    })?;
+    browser.ask("prompt", json!({"text": "sunset"}))?;
+    wait_for(&mut browser, "a warm picture", |[red, _, blue]| {
+        red > blue + 15.0
+    })?;
+
+    browser.ask("click", json!({"on": "cloud"}))?;
+    far.wait_for_sessions(0, Duration::from_secs(15))?;
+    assert_eq!(near.sessions()?.len(), 1, "the page's own session lives on");
+    Ok(())
+}
+
+#[test]
 fn two_tabs_run_at_once() -> Result<()> {
     let controller = Controller::start()?;
     let mut browser = Peer::browser()?;

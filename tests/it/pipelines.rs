@@ -120,11 +120,13 @@ fn every_text_is_covered_here() -> Result<()> {
     names.sort();
     let covered = [
         "browser-diffusion-browser",
+        "browser-fal-browser",
         "camera-diffusion-window",
         "camera-fal-window",
         "file-diffusion-file",
         "file-fal-file",
         "prompt-window",
+        "spout-fal-spout",
         "test-diffusion-window",
     ];
     assert_eq!(
@@ -210,6 +212,19 @@ fn file_fal_file_sends_every_picture_there_and_back() -> Result<()> {
 
     assert_eq!(frames_in(&output)?, FRAMES);
     Ok(())
+}
+
+#[test]
+fn browser_fal_browser_gives_what_the_app_makes() -> Result<()> {
+    start()?;
+    let app = FalApp::start(Some("id:secret"))?;
+    let pipeline = parse("browser-fal-browser")?;
+    direct(&pipeline, &app)?;
+    let source = test_source()?;
+    fill(&pipeline, "source", &source)?;
+    fill(&pipeline, "sink", &counting_sink()?)?;
+
+    run(&pipeline)
 }
 
 fn make_file(file: &Path) -> Result<()> {

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use scope_tests::fal::FalApp;
 use scope_tests::peer::{colour, distance};
 use scope_tests::{Controller, Peer, house};
 use serde_json::json;
@@ -23,6 +24,7 @@ impl Launch {
             .arg("-q")
             .args(text.split_ascii_whitespace())
             .env("GST_PLUGIN_PATH", house::artefacts())
+            .env("FAL_KEY", "id:secret")
             .env("SPOUT_RUNTIME_DIR", place(folder))
             .stdin(Stdio::null())
             .spawn()?;
@@ -200,6 +202,55 @@ fn senders_are_listed_with_their_size_and_seen_small() -> Result<()> {
         "no JPEG"
     );
     Ok(())
+}
+
+#[test]
+fn spout_fal_spout_shares_what_the_app_makes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let app = FalApp::start(Some("id:secret"))?;
+    let file = house::root().join("pipelines/spout-fal-spout.launch");
+    let text: String = std::fs::read_to_string(file)?
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| [line, " "])
+        .collect();
+    let own = format!(
+        "app-id=owner/app path=webrtc run-url=ws://{0} rest-url=http://{0}",
+        app.address
+    );
+    let _sender = violet_sender(folder.path())?;
+    let _pipeline = Launch::start(
+        folder.path(),
+        &text
+            .replace("app-id=owner/app", &own)
+            .replace("name=source", "name=source sender-name=Violet"),
+    )?;
+    app.wait("pictures come and go", LONG, |report| {
+        report["frames_out"].as_u64() > Some(10)
+    })?;
+
+    let file = folder.path().join("seen.rgb");
+    let caps = "video/x-raw,format=RGB,width=64,height=64";
+    let receive = format!(
+        "spoutsrc sender-name=ScopeOut num-buffers=30 ! videoconvertscale ! {caps} ! filesink location={}",
+        file.display()
+    );
+    let end = Instant::now() + LONG;
+    let green = [115.0, 215.0, 55.0];
+    loop {
+        Launch::start(folder.path(), &receive)?.0.wait()?;
+        let bytes = std::fs::read(&file)?;
+        let pixel = bytes.rchunks_exact(3).nth(64 * 32).unwrap_or_default();
+        if let [red, green_, blue] = *pixel
+            && distance([red, green_, blue].map(f64::from), green) < 40.0
+        {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "the inverse of violet is not {pixel:?}"
+        );
+    }
 }
 
 /// The first part of a preview that never ends.

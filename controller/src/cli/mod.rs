@@ -3,6 +3,7 @@
 //! To add a command: a file with its arguments and a `run`, a variant here, an arm in [`Cli::run`].
 
 mod bench;
+mod senders;
 mod serve;
 mod version;
 
@@ -22,6 +23,8 @@ enum Command {
     Serve(serve::Args),
     /// Measure this machine, next to other servers
     Bench(bench::Args),
+    /// List the applications that share a picture on this machine
+    Senders(senders::Args),
     /// Say which versions this is made of
     Version,
 }
@@ -49,6 +52,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args),
             Command::Bench(args) => bench::run(&args),
+            Command::Senders(args) => senders::run(&args),
             Command::Version => version::run(),
         }
     }

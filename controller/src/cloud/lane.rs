@@ -15,7 +15,7 @@ use crate::media::MediaError;
 use crate::media::event::Event;
 use crate::media::handover::Handover;
 use crate::media::inlet::Inlet;
-use crate::media::processing::Processing;
+use crate::media::processing::{self, Processing};
 use crate::media::switch::Lane;
 use crate::processor::Processor;
 use crate::session::Parameters;
@@ -47,7 +47,13 @@ impl CloudLane {
         };
         let trouble = Arc::<Mutex<Option<String>>>::default();
         let (events, news) = mpsc::unbounded_channel();
-        let built = Processing::build(&[processor], true, &target.parameters, &events)?;
+        let built = Processing::build(
+            processing::CLOUD,
+            &[processor],
+            true,
+            &target.parameters,
+            &events,
+        )?;
         let Some((processing, Some(door))) = built else {
             return Err(MediaError::Pipeline("the cloud lane has no door".into()));
         };

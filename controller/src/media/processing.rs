@@ -16,7 +16,10 @@ use crate::processor::Processor;
 use crate::secret::Secret;
 use crate::session::Parameters;
 
-const TEMPLATE: &str = include_str!("../../../pipelines/browser-diffusion-browser.launch");
+/// Local processors.
+pub(crate) const LOCAL: &str = include_str!("../../../pipelines/browser-diffusion-browser.launch");
+/// A processor elsewhere.
+pub(crate) const CLOUD: &str = include_str!("../../../pipelines/browser-fal-browser.launch");
 /// Text-to-video: black frames set the pace, the processor makes the picture.
 const MADE_FRAMES: &str = "videotestsrc name=source is-live=true pattern=black ! capsfilter name=made \
      ! queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0";
@@ -46,6 +49,7 @@ impl Processing {
     /// Builds the chain. `None` when there is nothing to do between decoder and encoder. The inlet is the chain's
     /// door for decoded frames; a text-to-video chain has none.
     pub(crate) fn build(
+        template: &str,
         processors: &[Processor],
         takes_input: bool,
         initial: &Parameters,
@@ -63,7 +67,7 @@ impl Processing {
                 .ok_or_else(|| MediaError::Missing((*factory).into()))?;
         }
         let factories: Vec<&'static str> = chain.iter().map(|(_, factory)| *factory).collect();
-        let template = Template::read(TEMPLATE).map_err(MediaError::Pipeline)?;
+        let template = Template::read(template).map_err(MediaError::Pipeline)?;
         let template = if takes_input {
             template
         } else {

@@ -22,7 +22,7 @@ use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
 use crate::media::offer::Plan;
 use crate::media::peer::{Connection, Peer};
-use crate::media::processing::Processing;
+use crate::media::processing::{self, Processing};
 use crate::media::switch::Lane;
 use crate::media::{MediaError, channel};
 
@@ -153,6 +153,7 @@ async fn build(
     let built = tokio::task::spawn_blocking(move || {
         let initial = parameters::route(&offer.initial_parameters);
         let built = Processing::build(
+            processing::LOCAL,
             &offer.processors,
             offer.takes_input,
             &initial.processor,

@@ -13,7 +13,7 @@ use crate::cloud::lane::CloudLane;
 use crate::media::MediaError;
 use crate::media::event::Events;
 use crate::media::handover::Handover;
-use crate::media::processing::Processing;
+use crate::media::processing::{self, Processing};
 use crate::media::switch::Lane;
 use crate::processor::Processor;
 
@@ -92,7 +92,13 @@ impl Lanes {
             home.asked += 1;
             home.asked
         };
-        let built = Processing::build(processors, self.takes_input, initial, &self.events)?;
+        let built = Processing::build(
+            processing::LOCAL,
+            processors,
+            self.takes_input,
+            initial,
+            &self.events,
+        )?;
         let (chain, door) = built.map_or((None, None), |(chain, door)| (Some(chain), door));
         if let Some(chain) = &chain {
             chain.start()?;

@@ -180,13 +180,13 @@ fn print(figures: &Figures, args: &Args) -> Outcome<()> {
         goal(
             "fail-over, median",
             median(&figures.fail_over),
-            4.0,
+            3.0,
             "frames",
         ),
         goal(
             "fail-over, worst",
             quantile(&figures.fail_over, 1.0),
-            4.0,
+            3.0,
             "frames",
         ),
         goal(
