@@ -185,6 +185,7 @@ impl Running {
             tokio::join!(
                 self.state.sessions.shutdown(),
                 self.state.sockets.end(),
+                self.state.cloud.disconnect(),
                 timeout(PATIENCE, &mut serving)
             )
         };

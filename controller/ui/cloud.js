@@ -17,6 +17,7 @@ const STAGES = {
   live: "Live",
   reconnecting: "Reconnecting",
   failed: "Stopped",
+  idle: "Resting until a picture comes",
 };
 
 const by = (id) => document.getElementById(id);

@@ -216,3 +216,93 @@ fn one_controller_is_the_cloud_of_another() -> Result<()> {
     )?;
     wanted(&mut client, "a sunset", |[red, _, blue]| red > blue + 15.0)
 }
+
+#[test]
+fn a_text_session_goes_to_the_cloud_too() -> Result<()> {
+    let app = FalApp::start(Some(KEY))?;
+    let controller = pointed_at(&app)?;
+    controller.load("passthrough", &json!({}))?;
+    let mut client = Peer::client(&controller)?;
+    client.offer(json!({"mode": "text"}))?;
+    let dark = client.frames(5)?;
+    assert!(
+        colour(&dark, "mean")?.iter().all(|channel| *channel < 30.0),
+        "nothing is made of nothing here: {dark}"
+    );
+
+    connect(&controller)?;
+
+    sees(&mut client, "the inverse of black", [[255.0; 3]; 2])
+}
+
+#[test]
+fn the_key_is_told_to_nobody() -> Result<()> {
+    let app = FalApp::start(Some(KEY))?;
+    let address = &app.address;
+    let folder = tempfile::tempdir()?;
+    let config = format!(
+        "[cloud]\napp_id = \"owner/app\"\nrun_url = \"ws://{address}\"\nrest_url = \"http://{address}\"\npath = \"webrtc\"\n"
+    );
+    let dumps = folder.path().display().to_string();
+    let controller = Controller::start_configured(
+        &config,
+        &[
+            ("FAL_KEY", KEY),
+            ("SCOPE_LOG", "trace"),
+            ("GST_DEBUG", "6"),
+            ("GST_DEBUG_DUMP_DOT_DIR", &dumps),
+        ],
+    )?;
+    controller.load("passthrough", &json!({}))?;
+    let mut replies = vec![controller.ask("POST", "/api/v1/cloud/connect", Some(&json!({})))?];
+    replies.push(status(&controller, "a connection", |status| {
+        status["connected"] == json!(true)
+    })?);
+    for path in ["session/metrics", "hardware/info", "logs/tail"] {
+        replies.push(controller.ask("GET", &format!("/api/v1/{path}"), None)?);
+    }
+
+    for reply in replies {
+        assert!(!reply.to_string().contains("canary"), "{reply}");
+    }
+    assert!(
+        !controller.said().contains("canary"),
+        "the log tells the key"
+    );
+    assert!(
+        controller.said().len() > 10_000,
+        "the log was not asked for enough"
+    );
+    for file in std::fs::read_dir(folder.path())? {
+        let dump = std::fs::read_to_string(file?.path())?;
+        assert!(
+            !dump.contains("canary"),
+            "a pipeline's picture tells the key"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_with_the_reason() -> Result<()> {
+    let app = FalApp::start(Some(KEY))?;
+    let controller = pointed_at(&app)?;
+
+    for body in [
+        json!({"api_key": "two words"}),
+        json!({"api_key": KEY, "app_id": "no app"}),
+    ] {
+        let reply = controller.call("POST", "/api/v1/fal/connect", Some(&body))?;
+
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        let said = reply.json()?["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(
+            !said.contains("change its state") && !said.contains("words"),
+            "{said}"
+        );
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::wish::Target;
 use crate::media::MediaError;
-use crate::media::event::Event;
+use crate::media::event::{self, Event};
 use crate::media::handover::Handover;
 use crate::media::inlet::Inlet;
 use crate::media::processing::{self, Processing};
@@ -46,7 +46,7 @@ impl CloudLane {
             size: None,
         };
         let trouble = Arc::<Mutex<Option<String>>>::default();
-        let (events, news) = mpsc::unbounded_channel();
+        let (events, mut news) = mpsc::unbounded_channel();
         let built = Processing::build(
             processing::CLOUD,
             &[processor],
@@ -60,8 +60,10 @@ impl CloudLane {
         if let Some(key) = &target.api_key {
             processing.set_secret("api-key", key)?;
         }
+        processing
+            .start()
+            .map_err(|error| event::reason(&mut news).map_or(error, MediaError::Pipeline))?;
         tokio::spawn(listen(news, trouble.clone()));
-        processing.start()?;
         let lane = Self {
             processing,
             door: Arc::new(door),

@@ -33,7 +33,7 @@ pub(super) fn shape(seen: &Seen) -> Value {
         seen.lanes.iter().find(working).or(seen.lanes.first())
     });
     let stage = spoken.map(|lane| lane.stage.as_str());
-    let failed = stage == Some("failed");
+    let rests = matches!(stage, Some("failed" | "idle"));
     let sum = |name: &str| -> u64 {
         let counts = seen.lanes.iter().filter_map(|lane| lane.figures.get(name));
         counts.filter_map(Value::as_u64).sum()
@@ -58,7 +58,7 @@ pub(super) fn shape(seen: &Seen) -> Value {
     });
     json!({
         "connected": live.is_some(),
-        "connecting": spoken.is_some() && live.is_none() && !failed,
+        "connecting": spoken.is_some() && live.is_none() && !rests,
         "error": error,
         "connect_stage": stage.filter(|_| live.is_none()),
         "webrtc_connected": live.is_some(),
@@ -138,12 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_lane_is_not_connecting() {
-        let shape = with(vec![lane("failed")]);
+    fn a_lane_that_failed_or_rests_is_not_connecting() {
+        for stage in ["failed", "idle"] {
+            let shape = with(vec![lane(stage)]);
 
-        assert_eq!(
-            (&shape["connected"], &shape["connecting"]),
-            (&json!(false), &json!(false))
-        );
+            assert_eq!(
+                (&shape["connected"], &shape["connecting"]),
+                (&json!(false), &json!(false))
+            );
+        }
     }
 }

@@ -11,6 +11,9 @@ pub const API_KEY: [&str; 3] = ["SCOPE_CLOUD_API_KEY", "FAL_KEY", "FAL_API_KEY"]
 /// A key in two halves.
 pub const KEY_HALVES: (&str, &str) = ("FAL_KEY_ID", "FAL_KEY_SECRET");
 
+/// A connection that nobody uses ends after this long unless someone says otherwise: a runner costs money.
+const IDLE_MINUTES: u32 = 5;
+
 /// What was written down. See `controller.toml` for each key.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +95,7 @@ impl CloudConfig {
             text("run-url", raw.run_url),
             text("rest-url", raw.rest_url),
             minutes("max-session-duration", raw.max_session_minutes),
-            minutes("max-idle", raw.max_idle_minutes),
+            minutes("max-idle", raw.max_idle_minutes.or(Some(IDLE_MINUTES))),
         ];
         Self {
             app_id: raw.app_id,

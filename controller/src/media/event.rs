@@ -39,6 +39,16 @@ pub(crate) fn watch(pipeline: &gst::Pipeline, events: Events) {
     });
 }
 
+/// Why a pipeline did not start, in the words of the element that refused.
+pub(crate) fn reason(news: &mut mpsc::UnboundedReceiver<Event>) -> Option<String> {
+    while let Ok(event) = news.try_recv() {
+        if let Event::Failed(reason) = event {
+            return Some(reason);
+        }
+    }
+    None
+}
+
 fn read(message: &gst::MessageRef) -> Option<Event> {
     match message.view() {
         gst::MessageView::Error(error) => {

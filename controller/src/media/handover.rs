@@ -142,14 +142,27 @@ impl Handover {
         }
     }
 
-    /// A frame was made inside the home chain: true if it should be worked on.
-    pub(crate) fn made(&self) -> bool {
+    /// A frame was made inside the home chain: true if it should be worked on there. A cloud lane gets it too, as its
+    /// pulse.
+    pub(crate) fn made(&self, caps: Option<gst::Caps>, buffer: Option<gst::Buffer>) -> bool {
         if self.is_paused() {
             return false;
         }
         self.count_input();
         let now = self.born.elapsed();
-        self.ways.lock().unwrap().switch.feeds_home(now)
+        let (at_home, cloud) = {
+            let mut ways = self.ways.lock().unwrap();
+            (ways.switch.feeds_home(now), ways.cloud.clone())
+        };
+        let frame = caps
+            .zip(buffer)
+            .map(|(caps, buffer)| Frame { caps, buffer });
+        if let Some((cloud, mut frame)) = cloud.zip(frame)
+            && cloud.push(&mut frame)
+        {
+            self.meter.lock().unwrap().dropped += 1;
+        }
+        at_home
     }
 
     /// A picture from a lane's processors, `age` after it went in.

@@ -280,8 +280,10 @@ fn pace(pipeline: &gst::Pipeline, exit: Exit) -> Result<(), MediaError> {
     let pad = source
         .static_pad("src")
         .ok_or_else(|| MediaError::Pipeline("the source has no pad".into()))?;
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        let wanted = connected(&exit).is_none_or(|(_, handover)| handover.made());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let wanted = connected(&exit).is_none_or(|(_, handover)| {
+            handover.made(pad.current_caps(), info.buffer().map(ToOwned::to_owned))
+        });
         if wanted {
             gst::PadProbeReturn::Ok
         } else {

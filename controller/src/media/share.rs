@@ -89,15 +89,12 @@ impl Shared {
 fn play(pipeline: &gst::Pipeline) -> Result<News, MediaError> {
     let (events, mut news) = mpsc::unbounded_channel();
     event::watch(pipeline, events);
-    let Err(error) = pipeline.set_state(gst::State::Playing) else {
-        return Ok(news);
-    };
-    while let Ok(event) = news.try_recv() {
-        if let Event::Failed(reason) = event {
-            return Err(MediaError::Pipeline(reason));
+    match pipeline.set_state(gst::State::Playing) {
+        Ok(_) => Ok(news),
+        Err(error) => {
+            Err(event::reason(&mut news).map_or_else(|| error.into(), MediaError::Pipeline))
         }
     }
-    Err(error.into())
 }
 
 fn stop(pipeline: &gst::Pipeline) {
