@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 
 const FIRST_PICTURE_MS = 5_000;
+const STILL_MS = 2_000;
 const RATE = 15;
 
 const by = (id) => document.getElementById(id);
@@ -11,6 +12,21 @@ const by = (id) => document.getElementById(id);
 export async function senders() {
   const { sources } = await api.senders();
   return sources.map(({ identifier }) => identifier);
+}
+
+/** One small picture of a sender, or null when it shows none for now. */
+export async function still(sender) {
+  const ending = new AbortController();
+  const late = setTimeout(() => ending.abort(), STILL_MS);
+  try {
+    const first = await read(await api.senderStream(sender, RATE, ending.signal)).next();
+    return first.value ?? null;
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(late);
+    ending.abort();
+  }
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { element } from "./element.js";
 import { noteError } from "./messages.js";
-import { senders } from "./share.js";
+import { senders, still } from "./share.js";
 import { cameras, canShareScreen } from "./source.js";
 
 const by = (id) => document.getElementById(id);
@@ -15,6 +15,9 @@ const NAMES = {
   none: "None",
 };
 
+/** How often the senders are looked at while one of them is the source. */
+const SENDERS_EVERY_MS = 4_000;
+
 /** Event: `change` when another source is in use. */
 export class SourcePicker extends EventTarget {
   #source;
@@ -23,14 +26,13 @@ export class SourcePicker extends EventTarget {
   #buttons = [...document.querySelectorAll("[data-source]")];
   #modes = ["video", "text"];
   #liveMode = null;
+  #senders = 0;
 
   constructor(source) {
     super();
     this.#source = source;
     for (const button of this.#buttons) button.addEventListener("click", () => this.#choose(button.dataset.source));
     by("camera").addEventListener("change", () => this.use("camera", { deviceId: by("camera").value }));
-    by("sender").addEventListener("change", () => this.use("share", { sender: by("sender").value }));
-    by("sender").addEventListener("focus", () => this.#listSenders());
     by("mirror").addEventListener("change", () => this.#mirror());
     by("file").addEventListener("change", () => this.#chooseFile(by("file").files[0]));
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.#listCameras());
@@ -88,7 +90,8 @@ export class SourcePicker extends EventTarget {
   }
 
   async #chooseSender() {
-    const found = await this.#listSenders();
+    this.#complain(null);
+    const found = await senders().catch(() => []);
     if (found.length > 0) await this.use("share", { sender: found[0] });
     else
       this.#complain({
@@ -97,13 +100,30 @@ export class SourcePicker extends EventTarget {
       });
   }
 
-  async #listSenders() {
+  /** While a shared picture is the source, every sender is shown with a small picture of its own. */
+  async #showSenders() {
+    clearTimeout(this.#senders);
+    if (this.#source.kind !== "share") return;
     const found = await senders().catch(() => []);
-    const { kind, title } = this.#source;
-    const names = kind === "share" && !found.includes(title) ? [title, ...found] : found;
-    by("sender").replaceChildren(...names.map((name) => element("option", { value: name }, name)));
-    if (kind === "share") by("sender").value = title;
-    return found;
+    const { title } = this.#source;
+    const names = found.includes(title) ? found : [title, ...found];
+    const buttons = by("senders");
+    const had = new Map([...buttons.children].map((button) => [button.dataset.sender, button]));
+    buttons.replaceChildren(...names.map((name) => had.get(name) ?? this.#senderButton(name)));
+    for (const button of buttons.children) {
+      const isChosen = button.dataset.sender === title;
+      button.setAttribute("aria-pressed", String(isChosen));
+      await paintStill(button);
+    }
+    this.#senders = setTimeout(() => this.#showSenders(), SENDERS_EVERY_MS);
+  }
+
+  #senderButton(name) {
+    const picture = Object.assign(document.createElement("canvas"), { width: 128, height: 72 });
+    picture.setAttribute("aria-hidden", "true");
+    const button = element("button", { type: "button", className: "sender", data: { sender: name } }, picture, name);
+    button.addEventListener("click", () => this.use("share", { sender: name }));
+    return button;
   }
 
   async #chooseFile(file) {
@@ -176,7 +196,16 @@ export class SourcePicker extends EventTarget {
   #showFields(kind) {
     by("camera-field").hidden = kind !== "camera";
     by("sender-field").hidden = kind !== "share";
+    this.#showSenders();
     by("mirror-field").hidden = kind !== "camera";
     by("file-name").hidden = kind !== "file";
   }
+}
+
+async function paintStill(button) {
+  const picture = await still(button.dataset.sender);
+  if (!picture) return;
+  const canvas = button.querySelector("canvas");
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  picture.close();
 }
