@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use gst::prelude::*;
 use scope_tests::Cloud;
+use serde_json::json;
 
 use super::{RETURNED, start};
 
@@ -88,4 +89,52 @@ fn first_child(cloud: &Cloud) -> Option<gst::glib::WeakRef<gst::Element>> {
     bin.children()
         .first()
         .map(gst::glib::object::ObjectExt::downgrade)
+}
+
+/// Every third of a second the runner is gone without a word: pictures flow all the same, and nothing piles up.
+#[test]
+fn a_far_end_that_dies_again_and_again_never_stops_the_pictures() -> Result<()> {
+    start();
+    let cloud = Cloud::new("webrtc", "queue-size=30")?;
+    cloud.app.faults(&json!({"rest": {"replaced": 0.1}}))?;
+    cloud.play()?;
+    cloud.until("third connection", |cloud| {
+        Ok(cloud
+            .stats()
+            .get::<u64>("reconnects")
+            .is_ok_and(|again| again >= 2))
+    })?;
+    let (threads_before, descriptors_before) = (threads(), descriptors());
+    cloud.until("twentieth connection", |cloud| {
+        Ok(cloud
+            .stats()
+            .get::<u64>("reconnects")
+            .is_ok_and(|again| again >= 19))
+    })?;
+
+    let gaps = cloud.waiting();
+    let longest = gaps
+        .windows(2)
+        .filter_map(|pair| Some(pair[1].pts? - pair[0].pts?))
+        .max();
+    ensure!(
+        longest < Some(gst::ClockTime::from_seconds(1)),
+        "a gap of {longest:?}"
+    );
+    // One connection's worth more or less, as it happens to stand.
+    ensure!(
+        threads() < threads_before + 12,
+        "{threads_before} threads became {}",
+        threads()
+    );
+    ensure!(
+        descriptors() < descriptors_before + 15,
+        "{descriptors_before} descriptors became {}",
+        descriptors()
+    );
+    cloud.app.faults(&json!({}))?;
+    cloud.waiting();
+    cloud.await_stage("live")?;
+    cloud.picture_like(RETURNED)?;
+    Ok(())
 }

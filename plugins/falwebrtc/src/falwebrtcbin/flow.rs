@@ -107,6 +107,16 @@ impl Flow {
         self.output.set_capacity(capacity);
     }
 
+    /// A sink that keeps time takes a picture `latency` after its own time: those that are back sooner must wait, on
+    /// top of the `size` that were asked for.
+    pub(crate) fn hold_for(&self, latency: Duration, size: usize) {
+        let gap = self.meter.lock().unwrap().input.gap();
+        let early = gap
+            .filter(|gap| !gap.is_zero())
+            .map_or(0.0, |gap| latency.as_secs_f64() / gap.as_secs_f64());
+        self.output.set_capacity(size + early.ceil() as usize);
+    }
+
     pub(crate) fn set_fallback(&self, fallback: Fallback) {
         self.state.lock().unwrap().fallback = fallback;
     }

@@ -222,7 +222,6 @@ impl FalWebRTCBin {
             buffer.set_pts(pts);
             buffer.set_dts(None);
             buffer.set_duration(frame.duration);
-            buffer.unset_flags(gst::BufferFlags::DELTA_UNIT | gst::BufferFlags::DISCONT);
         }
         self.flow.count(|meter, now| meter.output.count(now));
         self.srcpad.push(buffer)

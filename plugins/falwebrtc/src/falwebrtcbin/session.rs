@@ -207,6 +207,8 @@ impl FalWebRTCBin {
             changed
         };
         if changed {
+            let size = imp.settings.lock().unwrap().queue_size as usize;
+            imp.flow.hold_for(wanted.into(), size);
             let message = gst::message::Latency::builder().src(self).build();
             let _ = self.post_message(message);
         }

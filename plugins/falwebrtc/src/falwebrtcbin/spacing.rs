@@ -18,6 +18,8 @@ pub(crate) struct Spacing {
     bound: Option<Duration>,
     least: Duration,
     decided: Duration,
+    /// The round trip that was decided on.
+    judged: Duration,
     /// Slots, not pictures, keep the time, so that an uneven source still gets its share.
     next: Duration,
 }
@@ -48,22 +50,22 @@ impl Spacing {
         let Some(bound) = self.bound else { return };
         // The far end's jitter buffer gives a picture out when the next one comes: that wait is our own doing, and
         // sending even fewer would lengthen it.
-        let round_trip = round_trip.saturating_sub(self.least);
+        let theirs = round_trip.saturating_sub(self.least);
         // After a change at least a round trip must pass, or its effect is judged before it shows.
         if now.saturating_sub(self.decided) < PERIOD.max(round_trip) {
             return;
         }
-        if round_trip > bound {
-            // Slower than the far end works, or what it has piled up never goes away.
-            self.least = self.least.max(gap).mul_f64(1.5).clamp(FIRST, WIDEST);
+        let before = std::mem::replace(&mut self.judged, round_trip);
+        if theirs > bound {
             self.decided = now;
-        } else if round_trip < bound.mul_f64(0.7) && !self.least.is_zero() {
-            let less = self.least.mul_f64(0.85);
-            self.least = if less < FIRST / 4 {
-                Duration::ZERO
-            } else {
-                less
-            };
+            // While it falls the last step is enough: what has piled up takes its time to go away.
+            if self.least.is_zero() || round_trip >= before {
+                // Slower than the far end works, or it never does.
+                self.least = self.least.max(gap).mul_f64(1.5).clamp(FIRST, WIDEST);
+            }
+        } else if theirs < bound.mul_f64(0.7) && !self.least.is_zero() {
+            let less = self.least.mul_f64(0.8);
+            self.least = if less < FIRST { Duration::ZERO } else { less };
             self.decided = now;
         }
     }

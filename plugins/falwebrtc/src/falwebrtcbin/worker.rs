@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use fal_client::{FalError, Input, Negotiation, Notice, Output, RawMessage, Stage};
+use fal_client::{Dialect, FalError, Input, Negotiation, Notice, Output, RawMessage, Stage};
 use gst::glib;
 
 use super::attempt::Attempt;
@@ -323,13 +323,28 @@ impl Worker {
                 attempt.connected(self.flow.now());
                 return;
             }
-            Happened::ChannelOpened => Input::ChannelOpened,
+            Happened::ChannelOpened => {
+                self.repeat_parameters(element);
+                Input::ChannelOpened
+            }
             Happened::ChannelClosed => Input::ChannelClosed,
             Happened::ChannelMessage(text) => Input::ChannelMessage(text),
             Happened::Picture => Input::Live,
             Happened::Failed(reason) => Input::PeerFailed { reason },
         };
         self.handle(element, input);
+    }
+
+    /// Apps of the webcam demo's kind leave unread what comes with an offer: those that listen to the channel are told
+    /// there what is in force.
+    fn repeat_parameters(&mut self, element: &FalWebRTCBin) {
+        let dialect = self
+            .attempt
+            .as_ref()
+            .and_then(|attempt| attempt.negotiation.dialect());
+        if matches!(dialect, Some(Dialect::YoloJson | Dialect::YoloMsgpack)) {
+            self.handle(element, Input::Parameters(element.settings().parameters));
+        }
     }
 
     /// What no event tells.
