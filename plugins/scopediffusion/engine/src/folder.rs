@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::config::{AutoencoderConfig, IndexConfig, UnetConfig};
 use crate::error::EngineError;
+use crate::onnx::{self, Fault, Outline};
 use crate::schedule::{Schedule, SchedulerConfig};
 use crate::tokenizer::{Tokenizer, TokenizerFiles};
 
@@ -63,6 +64,33 @@ impl Part {
     /// Where the file lies; for an embedded one, a name to show.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the file says about itself.
+    pub(crate) fn outline(&self) -> Result<Outline, EngineError> {
+        let read = match self.bytes {
+            Some(bytes) => onnx::outline(Cursor::new(bytes), bytes.len() as u64),
+            None => {
+                let (file, length) = open(&self.path)?;
+                onnx::outline(file, length)
+            }
+        };
+        read.map_err(|error| EngineError::ModelFileCorrupt {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The whole file.
+    pub(crate) fn content(&self) -> Result<Cow<'static, [u8]>, EngineError> {
+        if let Some(bytes) = self.bytes {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let read = std::fs::read(&self.path).map_err(|error| EngineError::ModelFileCorrupt {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        });
+        read.map(Cow::Owned)
     }
 
     /// The file itself, if it is part of the program.
@@ -263,7 +291,23 @@ impl Root {
                 proof::prove(&mut BufReader::new(file), length)
             }
         };
-        proof.map_err(corrupt)
+        proof.map_err(corrupt)?;
+        self.check(part)
+    }
+
+    /// Checks that the weights which a graph speaks of are there and where they may be.
+    fn check(&self, part: &Part) -> Result<(), EngineError> {
+        let path = part.path.clone();
+        let outline = part.outline()?;
+        let dir = part.path.parent().unwrap_or(Path::new("."));
+        onnx::check(&outline, dir).map_err(|fault| match fault {
+            Fault::Corrupt(reason) => EngineError::ModelFileCorrupt { path, reason },
+            Fault::Missing(path) => EngineError::ModelFileMissing { path },
+            Fault::Unsupported(reason) => EngineError::ModelUnsupported {
+                name: part.role.into(),
+                reason,
+            },
+        })
     }
 
     /// A text file of the folder, or `None` if there is none.

@@ -29,6 +29,7 @@ mod guidance;
 mod model;
 mod motion;
 mod noise;
+mod onnx;
 mod parameters;
 mod prompt;
 mod schedule;

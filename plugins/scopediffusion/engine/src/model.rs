@@ -16,9 +16,10 @@ pub use self::facts::{Facts, Family};
 use self::network::Networks;
 pub(crate) use self::network::{Graphs, Rows, TIME_IDS};
 use crate::backend::ort::OrtBackend;
-use crate::backend::{Device, Provider, Tensor};
+use crate::backend::{Device, Graph, Provider, Tensor};
 use crate::error::EngineError;
 use crate::folder::{Folder, Part};
+use crate::onnx::repair;
 use crate::parameters::{Parameters, WeightedPrompt};
 use crate::prompt::{self, Condition};
 use crate::schedule::Schedule;
@@ -73,19 +74,25 @@ impl Model {
             };
             return Self::load(folder, backend, cpu, progress);
         }
-        let mut open = |part: &Part, what: &str| {
+        let open = |part: &Part, what: &str, progress: &mut dyn FnMut(&str)| {
             progress(&format!("Loading the {what} of {}", folder.name()));
-            backend.open(part, device)
+            backend.open(part, device, None)
         };
-        let mut text_encoders = vec![open(&folder.text_encoder, "text encoder")?];
+        let mut text_encoders = vec![open(&folder.text_encoder, "text encoder", progress)?];
         if let Some(second) = &folder.text_encoder_2 {
-            text_encoders.push(open(second, "second text encoder")?);
+            text_encoders.push(open(second, "second text encoder", progress)?);
         }
         let graphs = Graphs {
             text_encoders,
-            unet: open(&folder.unet, "denoising network")?,
-            encoder: open(&folder.vae_encoder, "picture encoder")?,
-            decoder: open(&folder.vae_decoder, "picture decoder")?,
+            unet: {
+                progress(&format!(
+                    "Loading the denoising network of {}",
+                    folder.name()
+                ));
+                open_unet(backend, &folder.unet, device, progress)?
+            },
+            encoder: open(&folder.vae_encoder, "picture encoder", progress)?,
+            decoder: open(&folder.vae_decoder, "picture decoder", progress)?,
         };
         progress(&format!("Trying {} once", folder.name()));
         let provider = match device.provider {
@@ -123,7 +130,11 @@ impl Model {
             .iter()
             .map(empty)
             .collect::<Result<Vec<_>, _>>()?;
-        let (networks, found) = trial::try_out(graphs, folder, &ids)?;
+        let mut highest = ids.clone();
+        for (ids, tokenizer) in highest.iter_mut().zip(&folder.tokenizers) {
+            ids[1] = tokenizer.highest();
+        }
+        let (networks, found) = trial::try_out(graphs, folder, &ids, &highest)?;
         let facts = facts::gather(folder, &found, provider);
         tracing::debug!(?facts, "model loaded");
         Ok(Self {
@@ -272,6 +283,30 @@ impl Model {
     ) -> Result<(), EngineError> {
         self.networks.decode(latent, size, image)
     }
+}
+
+/// Opens the denoising network; one whose timestep lacks an axis gets it, so that it can be batched.
+fn open_unet(
+    backend: &OrtBackend,
+    part: &Part,
+    device: Device,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Box<dyn Graph>, EngineError> {
+    let outline = part.outline()?;
+    let Some((timestep, sample)) = trial::scalar_timestep(&outline) else {
+        return backend.open(part, device, None);
+    };
+    let repaired = repair::give_timestep_an_axis(&part.content()?, timestep, sample);
+    // What opens is tried like any other; what does not is used as it came, step by step.
+    match repaired.map(|model| backend.open(part, device, Some(&model))) {
+        Some(Ok(repaired)) => {
+            progress("Its timestep had no axis and got one: steps can share a call");
+            return Ok(repaired);
+        }
+        Some(Err(error)) => tracing::debug!(%error, "the repaired network does not open"),
+        None => {}
+    }
+    backend.open(part, device, None)
 }
 
 #[cfg(test)]

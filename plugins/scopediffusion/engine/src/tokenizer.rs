@@ -88,6 +88,12 @@ impl Tokenizer {
         })
     }
 
+    /// The highest token id that a text can have.
+    pub(crate) fn highest(&self) -> i64 {
+        let vocabulary = self.inner.get_vocab(true);
+        vocabulary.values().max().map_or(0, |id| i64::from(*id))
+    }
+
     /// Token ids of `text`, [`LENGTH`] of them; what does not fit is cut off.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<i64>, String> {
         let end = text

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use super::*;
 use crate::golden;
+use crate::onnx::tests::{bytes, far_weight, model, node, port, weight};
+use crate::onnx::wire::{Value, fields, text};
 
 fn load(dir: &Path) -> Result<Model, EngineError> {
     let backend =
@@ -122,45 +124,144 @@ fn weights_beside_the_graph_that_are_missing_are_named() {
     assert!(path.ends_with("weights.bin"), "{path:?}");
 }
 
-/// `y = x + w` with `w` in a file `weights.bin` beside the graph, written by hand.
+/// `y = x + w` with `w` in a file `weights.bin` beside the graph.
 fn graph_with_weights() -> Vec<u8> {
-    let field = |number: u8, content: &[u8]| {
-        [&[number << 3 | 2, content.len() as u8][..], content].concat()
-    };
-    let number = |number: u8, value: u8| vec![number << 3, value];
-    let entry = |key: &[u8], value: &[u8]| field(13, &[field(1, key), field(2, value)].concat());
-    let floats = field(
-        1,
-        &[number(1, 1), field(2, &field(1, &number(1, 1)))].concat(),
+    let (x, y) = (port("x", 1, &[Some(1)]), port("y", 1, &[Some(1)]));
+    let far = far_weight("w", 1, &[("location", "weights.bin")]);
+    model(&[node("Add", &["x", "w"], &["y"])], &[far], &[x], &[y])
+}
+
+/// The golden network as most exporters write it: a timestep without an axis.
+fn with_scalar_timestep(unet: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for field in fields(unet).map(Option::unwrap) {
+        let Value::Bytes(graph) = field.value else {
+            file.extend_from_slice(field.raw);
+            continue;
+        };
+        if field.number != 7 {
+            file.extend_from_slice(field.raw);
+            continue;
+        }
+        let unsqueeze = node("Unsqueeze", &["timestep", "row_axis"], &["timestep_row"]);
+        let mut edited = bytes(1, &unsqueeze);
+        edited.extend(bytes(5, &weight("row_axis", 7, 1, &0_i64.to_le_bytes())));
+        for field in fields(graph).map(Option::unwrap) {
+            match (field.number, field.value) {
+                (1, Value::Bytes(node)) => {
+                    let mut renamed = Vec::new();
+                    for field in fields(node).map(Option::unwrap) {
+                        match (field.number, text(field.value)) {
+                            (1, Some("timestep")) => renamed.extend(bytes(1, b"timestep_row")),
+                            _ => renamed.extend_from_slice(field.raw),
+                        }
+                    }
+                    edited.extend(bytes(1, &renamed));
+                }
+                (11, Value::Bytes(input))
+                    if fields(input)
+                        .flatten()
+                        .any(|f| text(f.value) == Some("timestep")) =>
+                {
+                    edited.extend(bytes(11, &port("timestep", 1, &[])));
+                }
+                _ => edited.extend_from_slice(field.raw),
+            }
+        }
+        file.extend(bytes(7, &edited));
+    }
+    file
+}
+
+#[test]
+fn a_timestep_without_an_axis_is_repaired_and_draws_the_same() {
+    let copy = golden::model_copy();
+    let path = copy.path().join("unet/model.onnx");
+    let scalar = with_scalar_timestep(&fs::read(&path).unwrap());
+    fs::write(&path, &scalar).unwrap();
+
+    let (repaired, plain) = (
+        load(copy.path()).unwrap(),
+        load(&golden::model_dir()).unwrap(),
     );
-    let port = |name: &[u8]| [field(1, name), field(2, &floats)].concat();
-    let add = [
-        field(1, b"x"),
-        field(1, b"w"),
-        field(2, b"y"),
-        field(4, b"Add"),
-    ]
-    .concat();
-    let weights = [
-        number(1, 1),
-        number(2, 1),
-        field(8, b"w"),
-        entry(b"location", b"weights.bin"),
-        number(14, 1),
-    ]
-    .concat();
-    let graph = [
-        field(1, &add),
-        field(2, b"g"),
-        field(5, &weights),
-        field(11, &port(b"x")),
-        field(12, &port(b"y")),
-    ]
-    .concat();
-    [
-        number(1, 8),
-        field(7, &graph),
-        field(8, &[field(1, b""), number(2, 17)].concat()),
-    ]
-    .concat()
+
+    assert!(repaired.facts().batchable);
+    assert_eq!(two_rows(&repaired), two_rows(&plain));
+}
+
+#[test]
+fn a_timestep_that_cannot_be_repaired_runs_step_by_step_and_draws_the_same() {
+    let copy = golden::model_copy();
+    let path = copy.path().join("unet/model.onnx");
+    let scalar = with_scalar_timestep(&fs::read(&path).unwrap());
+    // A second user of the timestep: not the usual way.
+    let graph_end = bytes(1, &node("Identity", &["timestep"], &["unused"]));
+    let other = fields(&scalar)
+        .map(Option::unwrap)
+        .flat_map(|field| match field.value {
+            Value::Bytes(graph) if field.number == 7 => {
+                bytes(7, &[graph_end.as_slice(), graph].concat())
+            }
+            _ => field.raw.to_vec(),
+        });
+    fs::write(&path, other.collect::<Vec<u8>>()).unwrap();
+
+    let (odd, plain) = (
+        load(copy.path()).unwrap(),
+        load(&golden::model_dir()).unwrap(),
+    );
+
+    assert!(!odd.facts().batchable);
+    assert_eq!(two_rows(&odd), two_rows(&plain));
+}
+
+/// What the network makes of two rows at different timesteps.
+fn two_rows(model: &Model) -> Vec<f32> {
+    let mut out = Tensor::default();
+    let values = |count: usize| -> Vec<f32> { (0..count).map(|k| (k as f32).sin()).collect() };
+    let rows = Rows {
+        sample: &values(2 * 4 * 8 * 8),
+        timesteps: &[759.0, 99.0],
+        context: &values(2 * 77 * 32),
+        pooled: &[],
+        time_ids: &[],
+        guidance: &[],
+        latent: (8, 8),
+    };
+    model.denoise(&rows, &mut out).unwrap();
+    out.values
+        .iter()
+        .map(|value| (value * 1e4).round())
+        .collect()
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_found_at_load() {
+    let error = refusal(|dir| {
+        fs::remove_file(dir.join("tokenizer/tokenizer.json")).unwrap();
+        let path = dir.join("tokenizer/vocab.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.trim_end().strip_suffix('}').unwrap().to_owned();
+        fs::write(&path, text + r#", "abracadabra</w>": 40000}"#).unwrap();
+    });
+
+    assert!(
+        error.to_string().contains("knows the token 40000"),
+        "{error}"
+    );
+}
+
+#[test]
+fn weights_outside_the_folder_are_refused() {
+    let (x, y) = (port("x", 1, &[Some(1)]), port("y", 1, &[Some(1)]));
+    let far = far_weight("w", 1, &[("location", "../../etc/passwd")]);
+    let graph = model(&[node("Add", &["x", "w"], &["y"])], &[far], &[x], &[y]);
+    let error = refusal(|dir| fs::write(dir.join("unet/model.onnx"), graph).unwrap());
+
+    assert!(
+        error
+            .to_string()
+            .contains("`../../etc/passwd`, outside its own folder"),
+        "{error}"
+    );
 }

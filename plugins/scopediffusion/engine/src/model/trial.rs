@@ -12,6 +12,7 @@ use crate::backend::{Element, Graph, Port, Tensor};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::frame;
+use crate::onnx::Outline;
 use crate::prompt::Condition;
 use crate::tokenizer;
 
@@ -63,10 +64,12 @@ pub(super) struct Found {
 /// Binds names, runs every graph once, and refuses what does not fit together.
 ///
 /// - `ids`: token ids of the empty prompt for each text encoder.
+/// - `highest`: the same with the highest token that the tokenizer knows.
 pub(super) fn try_out(
     graphs: Graphs,
     folder: &Folder,
     ids: &[Vec<i64>],
+    highest: &[Vec<i64>],
 ) -> Result<(Networks, Found), EngineError> {
     let refuse = |reason: String| EngineError::ModelUnsupported {
         name: folder.name().into(),
@@ -102,6 +105,13 @@ pub(super) fn try_out(
 
     let context = networks.embed(ids).map_err(at_load(folder))?;
     are_numbers("text_encoder", &context.tokens).map_err(refuse)?;
+    if networks.embed(highest).is_err() {
+        return Err(refuse(format!(
+            "its tokenizer knows the token {}, its text encoder does not: they are of different \
+             models",
+            highest.iter().flatten().max().unwrap_or(&0)
+        )));
+    }
     networks.token_width = context.tokens.len() / tokenizer::LENGTH;
     let fits = |wanted: Option<usize>, width| wanted.is_none_or(|wanted| wanted == width);
     if !fits(unet.token_width, networks.token_width) {
@@ -150,7 +160,7 @@ pub(super) fn try_out(
     if unet.fixed_rows.is_none() {
         networks.most_rows = usize::MAX;
         networks.batchable = networks.timestep == TimestepForm::EachRow;
-        networks.batchable = networks.batchable && trial.runs(&networks, &[999.0, 99.0]).is_ok();
+        networks.batchable = networks.batchable && trial.rows_are_independent(&networks);
         if !networks.batchable && trial.runs(&networks, &[999.0, 999.0]).is_err() {
             networks.most_rows = 1;
         }
@@ -173,6 +183,16 @@ pub(super) fn try_out(
     Ok((networks, found))
 }
 
+/// Names of timestep and sample, if the timestep has no axis.
+pub(super) fn scalar_timestep(unet: &Outline) -> Option<(&str, &str)> {
+    let named = |aliases: &[&str]| {
+        let mut inputs = unet.inputs.iter();
+        inputs.find(|(name, _)| aliases.contains(&name.as_str()))
+    };
+    let ((timestep, axes), (sample, _)) = (named(TIMESTEP)?, named(SAMPLE)?);
+    (*axes == Some(0)).then_some((timestep.as_str(), sample.as_str()))
+}
+
 /// What the denoising network is tried with.
 struct Trial {
     latent: Vec<f32>,
@@ -183,6 +203,24 @@ struct Trial {
 }
 
 impl Trial {
+    /// Whether a row at another timestep than its neighbour comes out as it does alone.
+    fn rows_are_independent(&self, networks: &Networks) -> bool {
+        let (pair, alone) = (
+            self.runs(networks, &[999.0, 99.0]),
+            self.runs(networks, &[99.0]),
+        );
+        let (Ok(pair), Ok(alone)) = (pair, alone) else {
+            return false;
+        };
+        let second = &pair.values[alone.values.len().min(pair.values.len())..];
+        let scale = alone
+            .values
+            .iter()
+            .fold(1e-3_f32, |scale, v| scale.max(v.abs()));
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 0.02 * scale;
+        second.len() == alone.values.len() && second.iter().zip(&alone.values).all(near)
+    }
+
     fn runs(&self, networks: &Networks, timesteps: &[f32]) -> Result<Tensor, EngineError> {
         let count = timesteps.len();
         let pixels = |side: usize| (side * networks.scale_factor) as f32;

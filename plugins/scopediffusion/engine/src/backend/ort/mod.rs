@@ -35,6 +35,9 @@ pub struct OrtBackend {
     version: String,
 }
 
+/// Where a graph that is opened from memory finds the weights that lie beside it.
+const WEIGHTS_DIR: &str = "session.model_external_initializers_file_folder_path";
+
 static LOADED: OnceLock<OrtBackend> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
@@ -96,9 +99,23 @@ impl OrtBackend {
     }
 
     /// Opens one part of a model on a device; `device.provider` must be decided, not `Auto`.
-    pub(crate) fn open(&self, part: &Part, device: Device) -> Result<Box<dyn Graph>, EngineError> {
+    ///
+    /// - `edited`: the file's content with changes, to open instead of the file.
+    pub(crate) fn open(
+        &self,
+        part: &Part,
+        device: Device,
+        edited: Option<&[u8]>,
+    ) -> Result<Box<dyn Graph>, EngineError> {
         let mut builder = self.builder(device)?;
-        let opened = match part.bytes() {
+        if edited.is_some()
+            && let Some(dir) = part.path().parent().filter(|dir| dir.is_dir())
+        {
+            builder = builder
+                .with_config_entry(WEIGHTS_DIR, dir.display().to_string())
+                .map_err(|error| self.failed(&error))?;
+        }
+        let opened = match edited.or(part.bytes()) {
             Some(bytes) => builder.commit_from_memory(bytes),
             None => builder.commit_from_file(part.path()),
         };
