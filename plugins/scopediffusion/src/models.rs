@@ -61,7 +61,7 @@ pub(crate) fn load(
         Some(dir) => Folder::open(dir)?,
         None => Folder::embedded("scope-tiny", BUILTIN_FILES)?,
     };
-    let model = Arc::new(Model::load(&folder, backend, source.device, progress)?);
+    let model = Arc::new(Model::load(&folder, backend, source.device, &[], progress)?);
     *known = Arc::downgrade(&model);
     Ok(model)
 }

@@ -26,6 +26,7 @@ mod frame;
 #[cfg(test)]
 mod golden;
 mod guidance;
+mod lora;
 mod model;
 mod motion;
 mod noise;
@@ -43,6 +44,7 @@ pub use engine::{Batching, Engine, Outcome, Pace, Prompts};
 pub use error::EngineError;
 pub use folder::Folder;
 pub use frame::{FrameView, FrameViewMut, Layout};
+pub use lora::Lora;
 pub use model::{Facts, Family, Model};
 pub use parameters::{
     CfgType, InputMode, Interpolation, Parameters, Patch, SimilarImageFilter, Transition,

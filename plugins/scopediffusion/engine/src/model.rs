@@ -4,11 +4,13 @@
 //! inputs and by running each of them once on a small latent. After that the engine feeds them
 //! without asking again.
 
+mod adapters;
 mod cache;
 mod facts;
 mod network;
 mod trial;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::cache::Cache;
@@ -16,9 +18,10 @@ pub use self::facts::{Facts, Family};
 use self::network::Networks;
 pub(crate) use self::network::{Graphs, Rows, TIME_IDS};
 use crate::backend::ort::OrtBackend;
-use crate::backend::{Device, Graph, Provider, Tensor};
+use crate::backend::{Changes, Device, Graph, Provider, Tensor};
 use crate::error::EngineError;
 use crate::folder::{Folder, Part};
+use crate::lora::{Lora, NewWeight};
 use crate::onnx::repair;
 use crate::parameters::{Parameters, WeightedPrompt};
 use crate::prompt::{self, Condition};
@@ -41,6 +44,7 @@ pub struct Model {
 impl Model {
     /// Opens the graphs of a folder on a device and tries each of them once.
     ///
+    /// - `loras`: adapters to merge into the weights, in this order.
     /// - `progress`: told a sentence before each stage that takes time.
     ///
     /// # Errors
@@ -48,11 +52,13 @@ impl Model {
     /// [`EngineError::ProviderUnavailable`] if the wanted provider cannot be used (with
     /// [`Provider::Auto`] the CPU is used then), [`EngineError::ModelFileCorrupt`] or
     /// [`EngineError::ModelFileMissing`] if a graph does not open, [`EngineError::ModelUnsupported`]
-    /// if it opens but is not of a kind that the engine knows.
+    /// if it opens but is not of a kind that the engine knows. The first three also of an adapter
+    /// that is missing, damaged or made for another model.
     pub fn load(
         folder: &Folder,
         backend: &OrtBackend,
         device: Device,
+        loras: &[Lora],
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, EngineError> {
         if device.provider == Provider::Auto {
@@ -61,7 +67,7 @@ impl Model {
                     provider: Provider::Cuda,
                     ..device
                 };
-                match Self::load(folder, backend, cuda, progress) {
+                match Self::load(folder, backend, cuda, loras, progress) {
                     Err(EngineError::ProviderUnavailable { reason, .. }) => {
                         progress(&format!("CUDA is not available ({reason}), using the CPU"));
                     }
@@ -72,15 +78,20 @@ impl Model {
                 provider: Provider::Cpu,
                 ..device
             };
-            return Self::load(folder, backend, cpu, progress);
+            return Self::load(folder, backend, cpu, loras, progress);
         }
-        let open = |part: &Part, what: &str, progress: &mut dyn FnMut(&str)| {
+        let adapted = adapters::merge_all(folder, loras, progress)?;
+        let open = |part: &Part, weights: &[NewWeight], what, progress: &mut dyn FnMut(&str)| {
             progress(&format!("Loading the {what} of {}", folder.name()));
-            backend.open(part, device, None)
+            let content = adapters::changed(part, weights)?;
+            let content = content.as_deref();
+            backend.open(part, device, Changes { content, weights })
         };
-        let mut text_encoders = vec![open(&folder.text_encoder, "text encoder", progress)?];
+        let first = (&folder.text_encoder, &adapted.text_encoder);
+        let mut text_encoders = vec![open(first.0, first.1, "text encoder", progress)?];
         if let Some(second) = &folder.text_encoder_2 {
-            text_encoders.push(open(second, "second text encoder", progress)?);
+            let weights = &adapted.text_encoder_2;
+            text_encoders.push(open(second, weights, "second text encoder", progress)?);
         }
         let graphs = Graphs {
             text_encoders,
@@ -89,10 +100,10 @@ impl Model {
                     "Loading the denoising network of {}",
                     folder.name()
                 ));
-                open_unet(backend, &folder.unet, device, progress)?
+                open_unet(backend, &folder.unet, device, &adapted.unet, progress)?
             },
-            encoder: open(&folder.vae_encoder, "picture encoder", progress)?,
-            decoder: open(&folder.vae_decoder, "picture decoder", progress)?,
+            encoder: open(&folder.vae_encoder, &[], "picture encoder", progress)?,
+            decoder: open(&folder.vae_decoder, &[], "picture decoder", progress)?,
         };
         progress(&format!("Trying {} once", folder.name()));
         let provider = match device.provider {
@@ -290,15 +301,22 @@ fn open_unet(
     backend: &OrtBackend,
     part: &Part,
     device: Device,
+    weights: &[NewWeight],
     progress: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Graph>, EngineError> {
+    let open = |content: Option<&[u8]>| backend.open(part, device, Changes { content, weights });
+    let changed = adapters::changed(part, weights)?;
     let outline = part.outline()?;
     let Some((timestep, sample)) = trial::scalar_timestep(&outline) else {
-        return backend.open(part, device, None);
+        return open(changed.as_deref());
     };
-    let repaired = repair::give_timestep_an_axis(&part.content()?, timestep, sample);
+    let content = match &changed {
+        Some(changed) => Cow::Borrowed(changed.as_slice()),
+        None => part.content()?,
+    };
+    let repaired = repair::give_timestep_an_axis(&content, timestep, sample);
     // What opens is tried like any other; what does not is used as it came, step by step.
-    match repaired.map(|model| backend.open(part, device, Some(&model))) {
+    match repaired.map(|model| open(Some(&model))) {
         Some(Ok(repaired)) => {
             progress("Its timestep had no axis and got one: steps can share a call");
             return Ok(repaired);
@@ -306,7 +324,7 @@ fn open_unet(
         Some(Err(error)) => tracing::debug!(%error, "the repaired network does not open"),
         None => {}
     }
-    backend.open(part, device, None)
+    open(changed.as_deref())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::error::EngineError;
+use crate::lora::NewWeight;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -32,6 +33,15 @@ pub struct Device {
     pub provider: Provider,
     /// Device number, 0 being the first; ignored by the CPU.
     pub index: u32,
+}
+
+/// What a graph is opened with instead of what its file holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Changes<'a> {
+    /// The file's content with changes.
+    pub(crate) content: Option<&'a [u8]>,
+    /// Weights that take the place of those of the same name in files beside the graph.
+    pub(crate) weights: &'a [NewWeight],
 }
 
 /// Element type of a graph's tensor, as far as the engine can feed or read it.

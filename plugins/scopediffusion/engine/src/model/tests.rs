@@ -11,13 +11,17 @@ use crate::onnx::tests::{bytes, far_weight, model, node, port, weight};
 use crate::onnx::wire::{Value, fields, text};
 
 fn load(dir: &Path) -> Result<Model, EngineError> {
+    load_with(dir, &[])
+}
+
+pub(super) fn load_with(dir: &Path, loras: &[Lora]) -> Result<Model, EngineError> {
     let backend =
         OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
     let device = Device {
         provider: Provider::Cpu,
         index: 0,
     };
-    Model::load(&Folder::open(dir)?, backend, device, &mut |_| {})
+    Model::load(&Folder::open(dir)?, backend, device, loras, &mut |_| {})
 }
 
 fn refusal(change: impl FnOnce(&Path)) -> EngineError {
@@ -33,7 +37,7 @@ fn loading_tells_its_stages() {
     let folder = Folder::open(&golden::model_dir()).unwrap();
     let mut stages = Vec::new();
 
-    Model::load(&folder, backend, Device::default(), &mut |stage| {
+    Model::load(&folder, backend, Device::default(), &[], &mut |stage| {
         stages.push(stage.to_string())
     })
     .unwrap();
@@ -104,7 +108,7 @@ fn a_provider_that_is_not_there_is_named() {
         index: 0,
     };
 
-    let error = Model::load(&folder, backend, device, &mut |_| {}).unwrap_err();
+    let error = Model::load(&folder, backend, device, &[], &mut |_| {}).unwrap_err();
 
     let EngineError::ProviderUnavailable { provider, reason } = &error else {
         panic!("{error:?}")
@@ -216,7 +220,7 @@ fn a_timestep_that_cannot_be_repaired_runs_step_by_step_and_draws_the_same() {
 }
 
 /// What the network makes of two rows at different timesteps.
-fn two_rows(model: &Model) -> Vec<f32> {
+pub(super) fn two_rows(model: &Model) -> Vec<f32> {
     let mut out = Tensor::default();
     let values = |count: usize| -> Vec<f32> { (0..count).map(|k| (k as f32).sin()).collect() };
     let rows = Rows {

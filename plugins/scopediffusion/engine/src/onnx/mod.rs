@@ -11,7 +11,7 @@ pub(crate) mod wire;
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-pub(crate) use self::check::{Fault, check};
+pub(crate) use self::check::{Fault, byte_size, check};
 use self::wire::{Value, fields, text};
 
 /// A node longer than this (it holds a large constant) is not looked into.

@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use ::ort::session::{Session, SessionInputValue};
-use ::ort::value::{Outlet, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
+use ::ort::value::{
+    DynValue, Outlet, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
+};
 use half::f16;
 
 use super::super::{Element, Feed, Graph, Port, Tensor, Values};
 use crate::error::EngineError;
+use crate::lora::NewWeight;
 
 #[derive(Debug)]
 pub(super) struct OrtGraph {
@@ -125,6 +128,17 @@ fn owned<T: ::ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone +
     values: Vec<T>,
 ) -> ::ort::Result<SessionInputValue<'static>> {
     Ok(OrtTensor::from_array((shape, values))?.into())
+}
+
+/// A weight to open a graph with.
+pub(super) fn weight(weight: &NewWeight) -> ::ort::Result<DynValue> {
+    let shape = weight.shape.clone();
+    if weight.half {
+        let values: Vec<f16> = weight.values.iter().map(|v| f16::from_f32(*v)).collect();
+        Ok(OrtTensor::from_array((shape, values))?.into_dyn())
+    } else {
+        Ok(OrtTensor::from_array((shape, weight.values.clone()))?.into_dyn())
+    }
 }
 
 fn port(outlet: &Outlet) -> Port {

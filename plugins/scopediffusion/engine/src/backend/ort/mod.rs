@@ -23,7 +23,7 @@ use ::ort::session::Session;
 use ::ort::session::builder::SessionBuilder;
 
 use self::graph::OrtGraph;
-use super::{Device, Graph, Provider};
+use super::{Changes, Device, Graph, Provider};
 use crate::error::EngineError;
 use crate::folder::Part;
 
@@ -99,23 +99,33 @@ impl OrtBackend {
     }
 
     /// Opens one part of a model on a device; `device.provider` must be decided, not `Auto`.
-    ///
-    /// - `edited`: the file's content with changes, to open instead of the file.
     pub(crate) fn open(
         &self,
         part: &Part,
         device: Device,
-        edited: Option<&[u8]>,
+        changes: Changes<'_>,
     ) -> Result<Box<dyn Graph>, EngineError> {
         let mut builder = self.builder(device)?;
-        if edited.is_some()
+        if changes.content.is_some()
             && let Some(dir) = part.path().parent().filter(|dir| dir.is_dir())
         {
             builder = builder
                 .with_config_entry(WEIGHTS_DIR, dir.display().to_string())
                 .map_err(|error| self.failed(&error))?;
         }
-        let opened = match edited.or(part.bytes()) {
+        // Weights inside the file are changed in its content: the runtime would override them too, but goes on
+        // optimising with the old ones.
+        for weight in changes
+            .weights
+            .iter()
+            .filter(|weight| weight.inside.is_none())
+        {
+            let value = graph::weight(weight).map_err(|error| self.failed(&error))?;
+            builder = builder
+                .with_external_initializer(&weight.name, value)
+                .map_err(|error| self.failed(&error))?;
+        }
+        let opened = match changes.content.or(part.bytes()) {
             Some(bytes) => builder.commit_from_memory(bytes),
             None => builder.commit_from_file(part.path()),
         };

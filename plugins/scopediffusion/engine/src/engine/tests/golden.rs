@@ -20,7 +20,14 @@ fn load(dir: &std::path::Path) -> Model {
         provider: Provider::Cpu,
         index: 0,
     };
-    Model::load(&Folder::open(dir).unwrap(), backend, device, &mut |_| {}).unwrap()
+    Model::load(
+        &Folder::open(dir).unwrap(),
+        backend,
+        device,
+        &[],
+        &mut |_| {},
+    )
+    .unwrap()
 }
 
 /// A golden model, told that it predicts something else.
