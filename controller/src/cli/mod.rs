@@ -3,6 +3,7 @@
 //! To add a command: a file with its arguments and a `run`, a variant here, an arm in [`Cli::run`].
 
 mod bench;
+mod model;
 mod senders;
 mod serve;
 mod version;
@@ -25,6 +26,8 @@ enum Command {
     Bench(bench::Args),
     /// List the applications that share a picture on this machine
     Senders(senders::Args),
+    /// Look at a model folder
+    Model(model::Args),
     /// Say which versions this is made of
     Version,
 }
@@ -53,6 +56,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Bench(args) => bench::run(&args),
             Command::Senders(args) => senders::run(&args),
+            Command::Model(args) => model::run(&args),
             Command::Version => version::run(),
         }
     }

@@ -57,5 +57,21 @@ pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
         .field("latent-channels", facts.latent_channels as u64)
         .field("size-multiple", facts.size_multiple)
         .field("stream-batch", facts.batchable)
+        .field("turbo", facts.turbo)
+        .field("guidance-embedded", facts.guidance_embedded)
+        .field("tiny-autoencoder", facts.tiny_autoencoder)
+        .field("token-width", facts.token_width as u64)
+        .field("scale-factor", facts.scale_factor)
+        .field("max-dimension", facts.max_dimension)
+        .field("video-steps", steps(&facts.default_video_steps))
+        .field("text-steps", steps(&facts.default_text_steps))
+        .field_if_some("width", facts.fixed_size.map(|size| size.0))
+        .field_if_some("height", facts.fixed_size.map(|size| size.1))
+        .field_if_some("rows", facts.fixed_rows.map(|rows| rows as u64))
         .build()
+}
+
+/// Denoising steps in the numbers people use, 1 to 1000.
+fn steps(timesteps: &[u16]) -> gst::Array {
+    gst::Array::new(timesteps.iter().map(|timestep| i32::from(*timestep) + 1))
 }

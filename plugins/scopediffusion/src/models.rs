@@ -6,16 +6,20 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 
-use diffusion_engine::{Device, EngineError, Folder, Model, OrtBackend};
+use diffusion_engine::{Device, EngineError, Folder, Lora, Model, OrtBackend};
 
 /// The files of `scope-tiny`, embedded at build time.
 static BUILTIN_FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/builtin_files.rs"));
 
 /// What makes two elements share a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Source {
     /// A diffusers-style folder of ONNX graphs; `None` is the built-in model.
     pub(crate) dir: Option<PathBuf>,
+    /// Another folder whose autoencoder takes the place of the model's own.
+    pub(crate) vae_dir: Option<PathBuf>,
+    /// Adapters merged into its weights.
+    pub(crate) loras: Vec<Lora>,
     /// Where it runs.
     pub(crate) device: Device,
 }
@@ -61,7 +65,12 @@ pub(crate) fn load(
         Some(dir) => Folder::open(dir)?,
         None => Folder::embedded("scope-tiny", BUILTIN_FILES)?,
     };
-    let model = Arc::new(Model::load(&folder, backend, source.device, &[], progress)?);
+    let folder = match &source.vae_dir {
+        Some(dir) => folder.with_autoencoder(dir)?,
+        None => folder,
+    };
+    let model = Model::load(&folder, backend, source.device, &source.loras, progress)?;
+    let model = Arc::new(model);
     *known = Arc::downgrade(&model);
     Ok(model)
 }

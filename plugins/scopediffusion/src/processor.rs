@@ -9,8 +9,9 @@ use diffusion_engine::{EngineError, Model, OrtBackend, Parameters, Patch};
 use gst::glib;
 use gst::prelude::*;
 
-use crate::prompts::PromptEncoder;
-use crate::settings::Settings;
+use crate::models::Source;
+use crate::newest::NewestFirstServed;
+use crate::settings::{self, Settings};
 use crate::stats::Stats;
 use crate::stream::{Stream, StreamError};
 use crate::{errors, messages, models, properties};
@@ -31,7 +32,10 @@ pub(crate) struct Processor {
     control: Mutex<Control>,
     model: Mutex<Option<Arc<Model>>>,
     stats: Mutex<Stats>,
-    prompts: PromptEncoder,
+    prompts: NewestFirstServed<(Arc<Model>, Parameters)>,
+    reloads: NewestFirstServed<(Source, Parameters)>,
+    /// The model loaded anew, until the stream takes it up.
+    fresh: Arc<Mutex<Option<Arc<Model>>>>,
 }
 
 impl Processor {
@@ -50,7 +54,9 @@ impl Processor {
             }),
             model: Mutex::default(),
             stats: Mutex::default(),
-            prompts: PromptEncoder::default(),
+            prompts: NewestFirstServed::default(),
+            reloads: NewestFirstServed::default(),
+            fresh: Arc::default(),
         }
     }
 
@@ -66,6 +72,18 @@ impl Processor {
     ) {
         let name = pspec.name();
         if properties::set_fixed(&mut self.control.lock().unwrap().settings, name, value) {
+            return;
+        }
+        if name == "loras" {
+            let text = value.get::<Option<String>>().ok().flatten();
+            match settings::loras(&text.unwrap_or_default()) {
+                Ok(loras) => self.control.lock().unwrap().settings.loras = loras,
+                Err(sentence) => gst::element_warning!(
+                    element,
+                    gst::ResourceError::Settings,
+                    ("property `{name}` keeps its value: {sentence}")
+                ),
+            }
             return;
         }
         let refused = properties::patch_for(name, value)
@@ -111,16 +129,27 @@ impl Processor {
         if self.text_only {
             patch.leave_out_input_mode();
         }
-        let parameters = {
+        let (parameters, reload) = {
             let mut control = self.control.lock().unwrap();
-            let parameters = &mut control.settings.parameters;
-            parameters
+            let mut next = control.settings.clone();
+            let reload = match patch.lora_scales() {
+                Some(scales) => next.scale_loras(scales)?,
+                None => false,
+            };
+            next.parameters
                 .apply(&patch)
                 .map_err(|error| errors::sentence(&error))?;
-            let parameters = parameters.clone();
+            control.settings = next;
             control.unheard.push(patch);
-            parameters
+            let settings = &control.settings;
+            (
+                settings.parameters.clone(),
+                reload.then(|| settings.source()),
+            )
         };
+        if let Some(source) = reload.filter(|_| self.model().is_some()) {
+            self.reload(element, (source, parameters.clone()));
+        }
         if live {
             self.encode_prompts(element, parameters);
         }
@@ -132,24 +161,56 @@ impl Processor {
         let Some(model) = self.model() else {
             return;
         };
-        let waiting = element.downgrade();
-        let failed = move |error: &EngineError| {
-            if let Some(element) = waiting.upgrade() {
-                let sentence = errors::sentence(error);
-                gst::element_warning!(
-                    element,
-                    gst::LibraryError::Encode,
-                    ("the prompt stays as it was: {sentence}")
-                );
+        let weak = element.downgrade();
+        let encode = move |(model, parameters): (Arc<Model>, Parameters)| {
+            if let Err(error) = model.prepare(&parameters) {
+                warn(&weak, "the prompt stays as it was", &error);
             }
         };
-        if let Err(error) = self.prompts.encode(model, parameters, failed) {
+        let wanted = (model, parameters);
+        if let Err(error) = self.prompts.want("scope-prompts", wanted, encode) {
             gst::element_warning!(
                 element,
                 gst::CoreError::Thread,
                 ("the prompt stays as it was: {error}")
             );
         }
+    }
+
+    /// Loads the model anew beside the stream; it is taken up between two frames.
+    fn reload(&self, element: &gst::Element, wanted: (Source, Parameters)) {
+        let (weak, fresh, cat) = (element.downgrade(), self.fresh.clone(), self.cat);
+        let load = move |(source, parameters): (Source, Parameters)| {
+            let progress = |stage: &str| {
+                if let Some(element) = weak.upgrade() {
+                    gst::info!(cat, obj = element, "{stage}");
+                    // A message nobody is there to receive is no loss.
+                    let _ = element.post_message(messages::model_loading(&element, stage));
+                }
+            };
+            // The library is loaded: this only finds it.
+            let loaded = OrtBackend::load(None)
+                .and_then(|backend| models::load(&source, backend, &mut { progress }))
+                .and_then(|model| model.prepare(&parameters).map(|()| model));
+            match loaded {
+                Ok(model) => *fresh.lock().unwrap() = Some(model),
+                Err(error) => warn(&weak, "the adapters keep their scales", &error),
+            }
+        };
+        if let Err(error) = self.reloads.want("scope-adapters", wanted, load) {
+            gst::element_warning!(
+                element,
+                gst::CoreError::Thread,
+                ("the adapters keep their scales: {error}")
+            );
+        }
+    }
+
+    /// The model loaded anew, for the stream to go on with; once.
+    pub(crate) fn fresh_model(&self) -> Option<Arc<Model>> {
+        let fresh = self.fresh.lock().unwrap().take()?;
+        *self.model.lock().unwrap() = Some(fresh.clone());
+        Some(fresh)
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -176,10 +237,7 @@ impl Processor {
     /// The message to post.
     pub(crate) fn load_model(&self, element: &gst::Element) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings();
-        let source = models::Source {
-            dir: settings.model_dir.clone(),
-            device: settings.device(),
-        };
+        let source = settings.source();
         let backend = OrtBackend::load(settings.onnxruntime_lib.as_deref())
             .map_err(|error| errors::engine(&error))?;
         let mut progress = |stage: &str| {
@@ -197,6 +255,8 @@ impl Processor {
     pub(crate) fn forget_model(&self) {
         *self.model.lock().unwrap() = None;
         self.prompts.finish();
+        self.reloads.finish();
+        *self.fresh.lock().unwrap() = None;
     }
 
     /// An engine for frames of `info`, made from the parameters as they stand.
@@ -268,6 +328,18 @@ impl Processor {
         // No bus, no listener.
         let _ = element.post_message(messages::processor_stopped(element, &reason));
         element.post_error_message(errors::stream(error));
+    }
+}
+
+/// Reports work beside the stream that failed.
+fn warn(element: &glib::WeakRef<gst::Element>, consequence: &str, error: &EngineError) {
+    if let Some(element) = element.upgrade() {
+        let sentence = errors::sentence(error);
+        gst::element_warning!(
+            element,
+            gst::LibraryError::Failed,
+            ("{consequence}: {sentence}")
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use gst::glib;
 use gst::prelude::*;
 
 pub(crate) use self::live::patch_for;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// Every property of the filter.
 pub(crate) static FILTER: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(all);
@@ -42,6 +42,16 @@ fn fixed() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("model-dir")
             .nick("Model folder")
             .blurb("Diffusers-style folder of ONNX graphs; unset is the built-in demo model scope-tiny")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("vae-dir")
+            .nick("Autoencoder folder")
+            .blurb("Folder whose vae_encoder/ and vae_decoder/ take the place of the model's, for example a TAESD")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("loras")
+            .nick("Adapters")
+            .blurb("LoRA files to merge into the model: a path, or JSON [{\"path\": …, \"scale\": 0.8}]; scales change live by `lora_scales` in `parameters`")
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder_with_default("execution-provider", defaults.execution_provider)
@@ -125,6 +135,7 @@ pub(crate) fn set_fixed(settings: &mut Settings, name: &str, value: &glib::Value
     }
     match name {
         "model-dir" => settings.model_dir = path(value),
+        "vae-dir" => settings.vae_dir = path(value),
         "execution-provider" => settings.execution_provider = typed(value),
         "device" => settings.device = typed(value),
         "onnxruntime-lib" => settings.onnxruntime_lib = path(value),
@@ -147,6 +158,8 @@ pub(crate) fn get(settings: &Settings, name: &str) -> Option<glib::Value> {
     };
     Some(match name {
         "model-dir" => path(&settings.model_dir),
+        "vae-dir" => path(&settings.vae_dir),
+        "loras" => settings::loras_json(&settings.loras).to_value(),
         "execution-provider" => settings.execution_provider.to_value(),
         "device" => settings.device.to_value(),
         "onnxruntime-lib" => path(&settings.onnxruntime_lib),

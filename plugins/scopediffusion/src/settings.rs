@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use diffusion_engine::{Batching, CfgType, Device, InputMode, Pace, Parameters, Provider};
+use diffusion_engine::{Batching, CfgType, Device, InputMode, Lora, Pace, Parameters, Provider};
 use gst::glib;
+use serde_json::Value;
 
 /// How the element keeps time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
@@ -135,6 +136,10 @@ impl From<InputMode> for InputModeChoice {
 pub(crate) struct Settings {
     /// A diffusers-style folder of ONNX graphs; `None` is the built-in model. Read going NULL → READY.
     pub(crate) model_dir: Option<PathBuf>,
+    /// Another folder whose autoencoder takes the place of the model's own. Read going NULL → READY.
+    pub(crate) vae_dir: Option<PathBuf>,
+    /// Adapters merged into the weights. Read going NULL → READY; their scales may change while running.
+    pub(crate) loras: Vec<Lora>,
     /// Read going NULL → READY.
     pub(crate) execution_provider: ExecutionProvider,
     /// Which GPU. Read going NULL → READY.
@@ -159,6 +164,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             model_dir: None,
+            vae_dir: None,
+            loras: Vec::new(),
             execution_provider: ExecutionProvider::default(),
             device: 0,
             onnxruntime_lib: None,
@@ -172,7 +179,87 @@ impl Default for Settings {
     }
 }
 
+/// Reads a list of adapters: JSON, `[{"path": "style.safetensors", "scale": 0.8}]`, or a bare path.
+///
+/// # Errors
+///
+/// A sentence saying what is wrong.
+pub(crate) fn loras(text: &str) -> Result<Vec<Lora>, String> {
+    let text = text.trim();
+    if !text.starts_with('[') {
+        let alone = |path: &str| Lora {
+            path: path.into(),
+            scale: 1.0,
+        };
+        return Ok(Some(text)
+            .filter(|text| !text.is_empty())
+            .map(alone)
+            .into_iter()
+            .collect());
+    }
+    let expected = "`loras` must be a list of {path, scale} with a scale from -10 to 10";
+    let items: Vec<Value> =
+        serde_json::from_str(text).map_err(|error| format!("{expected}: {error}"))?;
+    let read = |item: &Value| {
+        let path = item["path"].as_str().filter(|path| !path.is_empty())?;
+        let scale = match &item["scale"] {
+            Value::Null => 1.0,
+            scale => scale.as_f64().filter(|scale| scale.abs() <= 10.0)?,
+        };
+        Some(Lora {
+            path: path.into(),
+            scale: scale as f32,
+        })
+    };
+    let read = |item| read(item).ok_or_else(|| format!("{expected}, not {item}"));
+    items.iter().map(read).collect()
+}
+
+/// A list of adapters as JSON, as [`loras`] reads it.
+pub(crate) fn loras_json(loras: &[Lora]) -> Option<String> {
+    let items = loras.iter().map(
+        |lora| serde_json::json!({ "path": lora.path.to_string_lossy(), "scale": lora.scale }),
+    );
+    let items: Vec<_> = items.collect();
+    (!items.is_empty()).then(|| Value::Array(items).to_string())
+}
+
 impl Settings {
+    /// Changes the scales of adapters, named by path or by file name.
+    ///
+    /// # Errors
+    ///
+    /// A sentence naming the adapter that is not there; nothing has changed then.
+    pub(crate) fn scale_loras(&mut self, scales: &[(String, f32)]) -> Result<bool, String> {
+        let mut loras = self.loras.clone();
+        for (path, scale) in scales {
+            let called = |lora: &&mut Lora| {
+                lora.path.as_os_str() == path.as_str()
+                    || lora
+                        .path
+                        .file_name()
+                        .is_some_and(|name| name == path.as_str())
+            };
+            let lora = loras.iter_mut().find(called);
+            let lora = lora.ok_or_else(|| {
+                format!("`{path}` is none of the adapters in `loras`; load the model with it")
+            })?;
+            lora.scale = *scale;
+        }
+        let changed = loras != self.loras;
+        self.loras = loras;
+        Ok(changed)
+    }
+
+    pub(crate) fn source(&self) -> crate::models::Source {
+        crate::models::Source {
+            dir: self.model_dir.clone(),
+            vae_dir: self.vae_dir.clone(),
+            loras: self.loras.clone(),
+            device: self.device(),
+        }
+    }
+
     pub(crate) fn device(&self) -> Device {
         let provider = match self.execution_provider {
             ExecutionProvider::Auto => Provider::Auto,
@@ -201,5 +288,53 @@ impl Settings {
     pub(crate) fn model_size(&self, width: u32, height: u32) -> (u32, u32) {
         let or = |asked: u32, given: u32| if asked == 0 { given } else { asked };
         (or(self.width, width), or(self.height, height))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_a_list_or_a_bare_path() {
+        let read = |text: &str| loras(text).unwrap();
+
+        assert_eq!(read(""), []);
+        assert_eq!(
+            read("style.safetensors"),
+            read(r#"[{"path": "style.safetensors"}]"#)
+        );
+        let list = r#"[{"path":"a","scale":0.5},{"path":"b","scale":-1.0}]"#;
+        assert_eq!(loras_json(&read(list)).as_deref(), Some(list));
+        for wrong in [
+            "[1]",
+            r#"[{"scale": 1}]"#,
+            r#"[{"path": "a", "scale": 99}]"#,
+            "[{",
+        ] {
+            assert!(
+                loras(wrong).unwrap_err().contains("list of {path, scale}"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn scales_are_changed_by_path_or_file_name_and_all_or_none() {
+        let mut settings = Settings {
+            loras: loras(r#"[{"path": "/l/a.safetensors"}, {"path": "/l/b.safetensors"}]"#)
+                .unwrap(),
+            ..Settings::default()
+        };
+        let mut scale = |path: &str, scale| settings.scale_loras(&[(path.into(), scale)]);
+
+        assert_eq!(scale("/l/a.safetensors", 0.5), Ok(true));
+        assert_eq!(scale("b.safetensors", 1.0), Ok(false));
+        assert!(
+            scale("c.safetensors", 1.0)
+                .unwrap_err()
+                .contains("`c.safetensors`")
+        );
+        assert_eq!(settings.loras[0].scale, 0.5);
     }
 }

@@ -85,6 +85,11 @@ impl Stream {
         Ok(())
     }
 
+    /// Goes on with another loading of the model.
+    pub(crate) fn replace_model(&mut self, model: Arc<Model>) -> Result<(), EngineError> {
+        self.engine.replace_model(model)
+    }
+
     /// Pictures so far that were no pictures and were not shown.
     pub(crate) fn faults(&self) -> u64 {
         self.engine.faults()

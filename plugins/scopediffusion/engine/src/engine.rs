@@ -17,7 +17,7 @@ use crate::backend::Tensor;
 use crate::error::EngineError;
 use crate::frame::{self, FrameView, FrameViewMut};
 use crate::guidance::Guidance;
-use crate::model::Model;
+use crate::model::{Facts, Model};
 use crate::motion::Motion;
 use crate::noise::Walk;
 use crate::parameters::{InputMode, Parameters, Patch};
@@ -158,6 +158,32 @@ impl Engine {
             self.motion.forget();
         }
         // Whatever was said shall be seen, however still the scene.
+        self.similarity.forget();
+        Ok(())
+    }
+
+    /// Goes on with another loading of the same model, for example with adapters at other scales.
+    /// Frames in flight stay.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::ModelUnsupported`] if it is a different model,
+    /// [`EngineError::InferenceFailed`] if the prompts cannot be encoded.
+    pub fn replace_model(&mut self, model: Arc<Model>) -> Result<(), EngineError> {
+        let (old, new) = (self.model.facts(), model.facts());
+        let shape = |facts: &Facts| {
+            let latent = (facts.latent_channels, facts.scale_factor, facts.fixed_size);
+            let prompt = (facts.token_width, facts.has_pooled, facts.has_time_ids);
+            (latent, prompt, facts.guidance_width, facts.batchable)
+        };
+        if shape(old) != shape(new) {
+            return Err(EngineError::ModelUnsupported {
+                name: new.name.clone(),
+                reason: format!("it cannot take the place of {} in mid-stream", old.name),
+            });
+        }
+        self.conditions.turn_to(&model, &self.parameters, None)?;
+        self.model = model;
         self.similarity.forget();
         Ok(())
     }

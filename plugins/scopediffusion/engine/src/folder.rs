@@ -139,6 +139,31 @@ impl Folder {
         Self::discover(name.into(), Root::Embedded { name, files })
     }
 
+    /// The same model with the autoencoder of another folder: that of a whole model, or one that
+    /// holds `vae_encoder/` and `vae_decoder/` only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Folder::open`]. Whether the two fit together shows when the model is loaded.
+    pub fn with_autoencoder(mut self, dir: &Path) -> Result<Self, EngineError> {
+        if !dir.is_dir() {
+            return Err(EngineError::ModelFolderMissing {
+                path: dir.to_path_buf(),
+            });
+        }
+        let root = Root::Directory(dir.to_path_buf());
+        let part = |role: &'static str| {
+            let part = root.graph(role)?;
+            let path = root.show(&format!("{role}/model.onnx"));
+            part.ok_or(EngineError::ModelFileMissing { path })
+        };
+        (self.vae_encoder, self.vae_decoder) = (part("vae_encoder")?, part("vae_decoder")?);
+        root.prove(&self.vae_encoder)?;
+        root.prove(&self.vae_decoder)?;
+        self.autoencoder = root.autoencoder()?;
+        Ok(self)
+    }
+
     /// What the model is called: the name of its directory, or of the one around it if that is
     /// just `model` or `onnx`.
     #[must_use]
@@ -179,10 +204,6 @@ impl Folder {
                 path: root.show(scheduler_file),
                 reason,
             })?;
-        let autoencoder = match root.json("vae_decoder/config.json")? {
-            Some(config) => Some(config),
-            None => root.json("vae/config.json")?,
-        };
         let index: IndexConfig = root.json("model_index.json")?.unwrap_or_default();
         index
             .check()
@@ -201,7 +222,7 @@ impl Folder {
             tokenizers,
             schedule: Arc::new(schedule),
             trailing: scheduler.timestep_spacing.as_deref() == Some("trailing"),
-            autoencoder: autoencoder.unwrap_or_default(),
+            autoencoder: root.autoencoder()?,
             index,
             unet_config,
             name,
@@ -346,6 +367,15 @@ impl Root {
                 reason: error.to_string(),
             })?;
         Ok(Some(parsed))
+    }
+
+    fn autoencoder(&self) -> Result<AutoencoderConfig, EngineError> {
+        for file in ["vae_decoder/config.json", "vae/config.json", "config.json"] {
+            if let Some(config) = self.json(file)? {
+                return Ok(config);
+            }
+        }
+        Ok(AutoencoderConfig::default())
     }
 
     fn tokenizer(&self, dir: &str) -> Result<Tokenizer, EngineError> {

@@ -3,9 +3,9 @@
 //! Locks: `streaming` (held while a picture is drawn) then those of `processor` (held for a moment); `waiting` alone.
 
 use std::collections::VecDeque;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use diffusion_engine::Prompts;
+use diffusion_engine::{Model, Prompts};
 use gst::glib;
 use gst::prelude::*;
 use gst_base::prelude::*;
@@ -359,6 +359,7 @@ impl ScopeDiffusionSrc {
         let _ = element.sync_values(moment.start);
         let live = self.obj().is_live();
         let patches = self.processor.unheard();
+        let fresh = self.processor.fresh_model();
         let prompts = match live {
             true => Prompts::Later,
             false => Prompts::Wait,
@@ -369,7 +370,7 @@ impl ScopeDiffusionSrc {
             let streaming = streaming.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
             let discont = std::mem::take(&mut streaming.discont);
             stamp(header.make_mut(), moment, discont);
-            let (drawn, took) = timed(|| draw(streaming, &patches, prompts, header));
+            let (drawn, took) = timed(|| draw(streaming, fresh, &patches, prompts, header));
             let delay = streaming.stream.delay();
             (drawn, streaming.stream.faults(), delay, took)
         };
@@ -395,11 +396,15 @@ fn stamp(header: &mut gst::BufferRef, moment: Moment, discont: bool) {
 
 fn draw(
     streaming: &mut Streaming,
+    fresh: Option<Arc<Model>>,
     patches: &[diffusion_engine::Patch],
     prompts: Prompts,
     header: gst::Buffer,
 ) -> Result<(), StreamError> {
     let (stream, ready) = (&mut streaming.stream, &mut streaming.ready);
+    if let Some(model) = fresh {
+        stream.replace_model(model)?;
+    }
     for patch in patches {
         stream.apply(patch, prompts)?;
     }

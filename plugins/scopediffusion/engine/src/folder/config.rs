@@ -82,15 +82,18 @@ pub(crate) struct AutoencoderConfig {
 }
 
 impl AutoencoderConfig {
+    /// Whether it is one of the small autoencoders made for live pictures.
+    pub(crate) fn is_tiny(&self) -> bool {
+        self.class_name
+            .as_deref()
+            .is_some_and(|name| name.contains("Tiny"))
+    }
+
     /// What the encoder's latents are multiplied with before the network sees them.
     ///
     /// Without a config: 1 for the tiny autoencoder, else Stable Diffusion's 0.18215.
     pub(crate) fn scaling(&self) -> f32 {
-        let tiny = self
-            .class_name
-            .as_deref()
-            .is_some_and(|name| name.contains("Tiny"));
-        let usual = if tiny { 1.0 } else { 0.182_15 };
+        let usual = if self.is_tiny() { 1.0 } else { 0.182_15 };
         self.scaling_factor
             .filter(|s| s.is_finite() && *s > 0.0)
             .unwrap_or(usual)

@@ -34,6 +34,31 @@ fn a_whole_folder_opens_without_a_runtime() {
 }
 
 #[test]
+fn the_autoencoder_may_come_from_another_folder() {
+    let other = golden::copy_of(&golden::xl_dir().join("model-tiny-xl"));
+    let config = other.path().join("vae_decoder/config.json");
+    fs::write(&config, r#"{"scaling_factor": 0.13025}"#).unwrap();
+
+    let folder = Folder::open(&golden::model_dir()).unwrap();
+    let folder = folder.with_autoencoder(other.path()).unwrap();
+
+    assert!(folder.vae_decoder.path().starts_with(other.path()));
+    assert!(folder.unet.path().starts_with(golden::model_dir()));
+    assert_eq!(folder.autoencoder.scaling(), 0.13025);
+}
+
+#[test]
+fn an_autoencoder_folder_that_is_not_complete_is_blamed() {
+    let other = golden::model_copy();
+    fs::remove_file(other.path().join("vae_encoder/model.onnx")).unwrap();
+
+    let folder = Folder::open(&golden::model_dir()).unwrap();
+    let error = folder.with_autoencoder(other.path()).unwrap_err();
+
+    assert_eq!(blamed(&error), "vae_encoder/model.onnx: missing");
+}
+
+#[test]
 fn a_folder_called_model_is_named_after_the_one_around_it() {
     let around = tempfile::Builder::new().prefix("sketch").tempdir().unwrap();
     fs::create_dir(around.path().join("model")).unwrap();

@@ -67,6 +67,8 @@ pub struct Facts {
     /// Whether the guidance scale is an input of the network (a fully distilled LCM): then it
     /// costs nothing, and the ways of guidance make no difference.
     pub guidance_embedded: bool,
+    /// Whether the autoencoder is one of the small ones made for live pictures.
+    pub tiny_autoencoder: bool,
     /// Rows that every call of the network has, if it was exported for one number.
     pub fixed_rows: Option<usize>,
     pub(crate) has_pooled: bool,
@@ -146,6 +148,7 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         default_text_steps: or(&folder.index.default_text_timesteps, text),
         token_width: found.token_width,
         guidance_embedded: found.guidance_width.is_some(),
+        tiny_autoencoder: folder.autoencoder.is_tiny(),
         fixed_rows: found.fixed_rows,
         has_pooled: found.has_pooled,
         has_time_ids: found.has_time_ids,

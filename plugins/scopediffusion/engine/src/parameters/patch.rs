@@ -7,8 +7,8 @@
 use serde_json::{Map, Value};
 
 use super::read::{
-    bad, cfg_type, index_steps, input_mode, interpolation, line, number, prompts, seeds, shown,
-    steps, transition, truth, unless_model, whole,
+    bad, cfg_type, index_steps, input_mode, interpolation, line, lora_scales, number, prompts,
+    seeds, shown, steps, transition, truth, unless_model, whole,
 };
 use super::{
     CfgType, InputMode, Interpolation, MAX_FEEDBACK, MAX_GUIDANCE, MAX_SKIPS, SimilarImageFilter,
@@ -58,6 +58,7 @@ pub struct Patch {
     pub(crate) transition_frames_per_step: Option<u16>,
     pub(crate) add_noise: Option<bool>,
     pub(crate) reset: bool,
+    lora_scales: Option<Vec<(String, f32)>>,
     ignored: Vec<String>,
 }
 
@@ -86,7 +87,7 @@ impl Patch {
     /// `noise_controller`, `seed` or `base_seed`, `seeds` (list of `{seed, weight}` or of numbers)
     /// with `seed_interpolation_method`, `cfg_type`, `guidance_scale`, `delta`, `latent_feedback`,
     /// `similar_image_filter` with `similar_image_filter_threshold` and
-    /// `similar_image_filter_max_skip_frame`, `input_mode`, `paused`, `reset_cache`,
+    /// `similar_image_filter_max_skip_frame`, `lora_scales` (list of `{path, scale}`), `input_mode`, `paused`, `reset_cache`,
     /// `manage_cache`, `motion`, `transition_frames_per_step`, `do_add_noise`. `null` counts as not
     /// said; the text `"model"` for `noise_scale` or `denoising_step_list` takes back what was said.
     ///
@@ -113,6 +114,13 @@ impl Patch {
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
+    }
+
+    /// Adapters by path with their new scales, if any were said. They belong to the model, not to the
+    /// parameters: whoever loads models acts on them.
+    #[must_use]
+    pub fn lora_scales(&self) -> Option<&[(String, f32)]> {
+        self.lora_scales.as_deref()
     }
 
     /// Whether the patch says nothing that the engine understands.
@@ -177,6 +185,7 @@ impl Patch {
                 }
                 "input_mode" => patch.input_mode = Some(input_mode(key, value)?),
                 "paused" => patch.paused = Some(truth(key, value)?),
+                "lora_scales" => patch.lora_scales = Some(lora_scales(key, value)?),
                 "reset_cache" => patch.reset = truth(key, value)?,
                 // Rows in flight are always dropped when they no longer fit: nothing to manage.
                 "manage_cache" => _ = truth(key, value)?,

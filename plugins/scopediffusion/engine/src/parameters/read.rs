@@ -9,6 +9,10 @@ use super::{
 };
 use crate::error::EngineError;
 
+/// Adapters that a model can have, and the largest scale of one.
+const MAX_LORAS: usize = 16;
+const MAX_LORA: f32 = 10.0;
+
 /// Steps of the grid that indices count on: every 20th timestep of 1000.
 ///
 /// Source: diffusers, scheduling_lcm.py, `original_inference_steps`.
@@ -140,6 +144,19 @@ pub(super) fn seeds(key: &str, value: &Value) -> Result<Vec<WeightedSeed>, Engin
         }),
     };
     let items = items.ok_or_else(|| bad(key, &shown(value), expected))?;
+    items.iter().map(read).collect()
+}
+
+/// Adapters with their scales, as Scope says it.
+pub(super) fn lora_scales(key: &str, value: &Value) -> Result<Vec<(String, f32)>, EngineError> {
+    let expected = "a list of at most 16 {path, scale}";
+    let items = value.as_array().filter(|items| items.len() <= MAX_LORAS);
+    let items = items.ok_or_else(|| bad(key, &shown(value), expected))?;
+    let read = |item: &Value| {
+        let path = line(&format!("{key}.path"), &item["path"])?;
+        let scale = number(&format!("{key}.scale"), &item["scale"], -MAX_LORA, MAX_LORA)?;
+        Ok((path, scale))
+    };
     items.iter().map(read).collect()
 }
 
