@@ -5,6 +5,7 @@
 
 mod conditions;
 mod pace;
+mod plan;
 mod waiting;
 
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use std::sync::Arc;
 use self::conditions::Conditions;
 use self::pace::MOST_TOGETHER;
 pub use self::pace::{Batching, Outcome, Pace, Prompts};
+use self::plan::{guidance, new_stream, new_walk, timesteps};
 use self::waiting::{Entry, Next, Waiting};
 use crate::backend::Tensor;
 use crate::error::EngineError;
 use crate::frame::{self, FrameView, FrameViewMut};
-use crate::guidance::Guidance;
 use crate::model::{Facts, Model};
 use crate::motion::Motion;
 use crate::noise::Walk;
 use crate::parameters::{InputMode, Parameters, Patch};
 use crate::similarity::{self, Similarity};
-use crate::stream::{Shape, Stream};
+use crate::stream::Stream;
 
 /// Turns frames into pictures. One engine serves one stream of frames.
 #[derive(Debug)]
@@ -459,52 +460,6 @@ fn smooth(before: &mut Vec<f32>, clean: &[f32], share: f32) {
     for (before, clean) in before.iter_mut().zip(clean) {
         *before = (1.0 - share) * clean + share * *before;
     }
-}
-
-fn guidance(model: &Model, parameters: &Parameters) -> Guidance {
-    if model.facts().guidance_embedded {
-        Guidance::OFF
-    } else {
-        parameters.guidance()
-    }
-}
-
-fn new_stream(
-    model: &Model,
-    parameters: &Parameters,
-    pace: Pace,
-    steps: &[u16],
-    size: usize,
-) -> Stream {
-    let facts = model.facts();
-    let shape = Shape {
-        batched: match pace.batching {
-            Batching::Auto => facts.batchable && facts.provider != "cpu",
-            Batching::Stream => facts.batchable,
-            Batching::Sequential => false,
-        },
-        frame_buffer: pace.frame_buffer as usize,
-        size,
-    };
-    let mut stream = Stream::new(model.schedule(), steps, shape);
-    stream.set_seeds(&parameters.all_seeds(), parameters.seed_interpolation);
-    stream.add_noise = parameters.add_noise;
-    stream.guidance = guidance(model, parameters);
-    stream
-}
-
-fn new_walk(parameters: &Parameters, values: usize) -> Walk {
-    let seeds = parameters.all_seeds();
-    Walk::new(seeds, parameters.seed_interpolation, values)
-}
-
-fn timesteps(model: &Model, parameters: &Parameters, mode: InputMode) -> Vec<u16> {
-    let facts = model.facts();
-    let usual = match mode {
-        InputMode::Video => &facts.default_video_steps,
-        InputMode::Text => &facts.default_text_steps,
-    };
-    parameters.timesteps(mode, usual)
 }
 
 #[cfg(test)]
