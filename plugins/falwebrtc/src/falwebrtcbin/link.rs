@@ -15,14 +15,13 @@ use gst_webrtc::{
 };
 
 use super::codec::Codec;
-use super::errors::{MediaError, make, set};
+use super::errors::{MediaError, make};
 use super::flow::Flow;
-use super::ice;
 use super::picture::Picture;
 use super::receive::{self, Arrivals};
 use super::reports::Reports;
 use super::send::{self, Sender};
-use super::turn;
+use super::servers;
 
 /// For the last packets to leave.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(15);
@@ -88,7 +87,7 @@ impl Link {
         let bin = gst::Bin::with_name(name);
         bin.set_locked_state(true);
         let webrtcbin = make("webrtcbin")?;
-        prepare(&webrtcbin, &plan);
+        servers::prepare(&webrtcbin, &plan);
         let reports = Reports::watch(&webrtcbin);
         bin.add(&webrtcbin)?;
         element.add(&bin)?;
@@ -362,60 +361,6 @@ impl Drop for Link {
     }
 }
 
-fn prepare(webrtcbin: &gst::Element, plan: &Plan) {
-    set(webrtcbin, "bundle-policy", "max-bundle");
-    set(webrtcbin, "latency", &plan.latency.as_millis().to_string());
-    let mut stun = plan.stun_server.clone();
-    for server in &plan.app_servers {
-        for url in &server.urls {
-            match url.split_once(':') {
-                Some(("stun", _)) => stun = stun.or_else(|| Some(url.clone())),
-                Some(("turn" | "turns", _)) => add_turn(webrtcbin, &with_credentials(url, server)),
-                _ => {}
-            }
-        }
-    }
-    if let Some(server) = stun {
-        set(webrtcbin, "stun-server", &with_slashes(&server));
-    }
-    plan.turn_servers
-        .iter()
-        .for_each(|server| add_turn(webrtcbin, server));
-    ice::prepare(webrtcbin);
-}
-
-fn add_turn(webrtcbin: &gst::Element, server: &Secret) {
-    turn::add(webrtcbin, &Secret::new(with_slashes(server.expose())));
-}
-
-/// `stun:host` as `stun://host`, which is what webrtcbin reads.
-fn with_slashes(url: &str) -> String {
-    match url.split_once(':') {
-        Some((scheme, rest)) if !rest.starts_with("//") => format!("{scheme}://{rest}"),
-        _ => url.to_owned(),
-    }
-}
-
-/// `turn:host` as `turn:user:password@host`.
-fn with_credentials(url: &str, server: &IceServer) -> Secret {
-    let escape = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
-    let user = server.username.as_deref().map(escape).unwrap_or_default();
-    let password = server
-        .credential
-        .as_ref()
-        .map(|secret| escape(secret.expose()))
-        .unwrap_or_default();
-    match url.split_once(':') {
-        Some((scheme, rest)) => Secret::new(format!(
-            "{scheme}://{user}:{password}@{}",
-            rest.trim_start_matches('/')
-        )),
-        None => Secret::new(url),
-    }
-}
-
 fn listen(channel: &WebRTCDataChannel, tell: &Tell) {
     let opened = tell.clone();
     channel.connect_on_open(move |_| opened(Happened::ChannelOpened));
@@ -453,26 +398,5 @@ impl Arrivals for Returning {
 
     fn failed(&self, error: MediaError) {
         (self.tell)(Happened::Failed(error.to_string()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_written_as_webrtcbin_reads_them() {
-        assert_eq!(with_slashes("stun:a.b:19302"), "stun://a.b:19302");
-        assert_eq!(with_slashes("turns://u:p@a.b"), "turns://u:p@a.b");
-        let server = IceServer {
-            urls: Vec::new(),
-            username: Some("1700:me".into()),
-            credential: Some(Secret::new("p/w=")),
-        };
-        let url = with_credentials("turn:a.b:3478?transport=udp", &server);
-        assert_eq!(
-            url.expose(),
-            "turn://1700%3Ame:p%2Fw%3D@a.b:3478?transport=udp"
-        );
     }
 }

@@ -40,6 +40,7 @@ mod receive;
 mod reports;
 mod rtcp;
 mod send;
+mod servers;
 mod session;
 mod settings;
 mod signals;
