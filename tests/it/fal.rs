@@ -4,6 +4,7 @@ use std::sync::Once;
 
 mod application;
 mod dialects;
+mod encoded;
 mod fallback;
 mod faults;
 mod limits;

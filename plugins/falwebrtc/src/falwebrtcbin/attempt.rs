@@ -77,11 +77,12 @@ impl Attempt {
         tell: Tell,
     ) -> Result<(), MediaError> {
         self.whole = whole.then_some(None);
+        let encoded = flow.form().and_then(|form| form.codec());
         let codecs: Vec<_> = settings
             .codecs
             .iter()
             .copied()
-            .filter(|codec| codec.is_possible())
+            .filter(|codec| codec.is_possible() && encoded.is_none_or(|encoded| encoded == *codec))
             .collect();
         if codecs.is_empty() {
             let wanted: Vec<_> = settings.codecs.iter().map(|codec| codec.word()).collect();

@@ -38,7 +38,8 @@ impl Codec {
         }
     }
 
-    fn media_type(self) -> &'static str {
+    /// Of its caps.
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Vp8 => "video/x-vp8",
             Self::H264 => "video/x-h264",

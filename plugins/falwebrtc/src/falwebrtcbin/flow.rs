@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::correlate::Correlation;
 use super::inlet::{Inlet, Sent};
+use super::material::{Form, Material};
 use super::meter::Meter;
 use super::output::{Flushing, Item, Output};
 use super::picture::Picture;
@@ -55,7 +56,15 @@ struct State {
     /// The newest picture that is known to be back, in a patient stream.
     back: u64,
     moved: Duration,
-    last_input: Option<(Picture, Sent)>,
+    /// Of upstream.
+    form: Option<Form>,
+    /// An encoded stream lost a picture, or its reader is new: nothing but a picture that stands alone helps.
+    needs_key: bool,
+    /// Upstream is to be asked for one.
+    asks_key: bool,
+    /// The link was built for another form.
+    misfit: bool,
+    last_input: Option<(Material, Sent)>,
     last_sent: Duration,
     returned: Option<Picture>,
     returned_at: Option<Duration>,
@@ -113,6 +122,30 @@ impl Flow {
         };
     }
 
+    /// Upstream's stream has this form from here on.
+    pub(crate) fn set_form(&self, form: Form) {
+        self.state.lock().unwrap().form = Some(form);
+    }
+
+    pub(crate) fn form(&self) -> Option<Form> {
+        self.state.lock().unwrap().form.clone()
+    }
+
+    /// Somebody cannot decode an encoded stream any more.
+    pub(crate) fn want_key(&self) {
+        self.state.lock().unwrap().asks_key = true;
+    }
+
+    /// Whether upstream is to be asked for a picture that stands alone, told once.
+    pub(crate) fn take_key_wish(&self) -> bool {
+        std::mem::take(&mut self.state.lock().unwrap().asks_key)
+    }
+
+    /// Whether the link was built for another form than upstream's, told once.
+    pub(crate) fn take_misfit(&self) -> bool {
+        std::mem::take(&mut self.state.lock().unwrap().misfit)
+    }
+
     pub(crate) fn manner(&self) -> Manner {
         self.state.lock().unwrap().manner
     }
@@ -126,16 +159,20 @@ impl Flow {
     }
 
     /// A picture from upstream.
-    pub(crate) fn input(&self, picture: Picture) -> Result<(), Flushing> {
+    pub(crate) fn input(&self, buffer: gst::Buffer) -> Result<(), Flushing> {
         let now = self.now();
         self.meter.lock().unwrap().input.count(now);
         let mut state = self.state.lock().unwrap();
         if state.manner == Manner::Patient {
             state = self.wait_for_room(state)?;
         }
+        let Some(form) = &state.form else {
+            return Ok(());
+        };
+        let material = Material::new(buffer, form);
         let now = self.now();
         state.number += 1;
-        let (pts, duration) = (picture.buffer.pts(), picture.buffer.duration());
+        let (pts, duration) = (material.buffer().pts(), material.buffer().duration());
         let sent = Sent {
             number: state.number,
             pts,
@@ -143,20 +180,20 @@ impl Flow {
             at: now,
             repeated: false,
         };
-        state.last_input = Some((picture.clone(), sent));
-        let admitted = state.manner == Manner::Patient || state.spacing.admits(now);
-        let inlet = state.inlet.clone().filter(|_| admitted);
-        if inlet.is_some() {
-            state.last_sent = now;
-        }
-        let shown = self.shown_for(&mut state, &picture, now);
+        state.last_input = Some((material.clone(), sent));
+        let was_connected = state.inlet.is_some();
+        let inlet = admit(&mut state, &material, now);
+        let shown = self.shown_for(&mut state, &material, now);
         let manner = state.manner;
         drop(state);
 
-        let sends = inlet.is_some();
-        let displaced = inlet.is_some_and(|inlet| inlet.push(picture, sent));
-        let lost = displaced || (!admitted && !sends);
-        self.meter.lock().unwrap().dropped += u64::from(lost);
+        let left_out = was_connected && inlet.is_none();
+        let displaced = inlet.is_some_and(|inlet| inlet.push(material.clone(), sent));
+        if displaced && material.codec().is_some() {
+            let mut state = self.state.lock().unwrap();
+            (state.needs_key, state.asks_key) = (true, true);
+        }
+        self.meter.lock().unwrap().dropped += u64::from(displaced || left_out);
         match shown {
             Some(picture) => self.show(
                 Frame {
@@ -174,7 +211,7 @@ impl Flow {
     fn shown_for(
         &self,
         state: &mut State,
-        input: &Picture,
+        input: &Material,
         now: Duration,
     ) -> Option<Option<Picture>> {
         if state.manner == Manner::Patient {
@@ -199,7 +236,8 @@ impl Flow {
             _ => {
                 let shown = match state.fallback {
                     Fallback::None => return None,
-                    Fallback::Passthrough => Some(input.clone()),
+                    // What is encoded cannot be shown.
+                    Fallback::Passthrough => input.picture().or_else(|| state.returned.clone()),
                     Fallback::Hold => state.returned.clone(),
                     Fallback::Black => None,
                 };
@@ -215,7 +253,7 @@ impl Flow {
         state
             .last_input
             .as_ref()
-            .map(|(picture, _)| (picture.info.width(), picture.info.height()))
+            .and_then(|(material, _)| material.size())
     }
 
     /// Lets a frame out, unless a later one was let out before.
@@ -275,4 +313,24 @@ impl Flow {
         let last = state.last_input.as_ref().map(|(_, sent)| sent.at);
         self.now().saturating_sub(last.unwrap_or_default())
     }
+}
+
+/// The way for this picture, unless it is to be left out.
+fn admit(state: &mut State, material: &Material, now: Duration) -> Option<Arc<Inlet>> {
+    let inlet = state.inlet.clone()?;
+    if !inlet.takes(material) {
+        state.misfit = true;
+        return None;
+    }
+    if state.needs_key && !material.stands_alone() {
+        return None;
+    }
+    state.needs_key = false;
+    // Of an encoded stream no picture can be left out.
+    let whole = state.manner == Manner::Patient || material.codec().is_some();
+    if !whole && !state.spacing.admits(now) {
+        return None;
+    }
+    state.last_sent = now;
+    Some(inlet)
 }

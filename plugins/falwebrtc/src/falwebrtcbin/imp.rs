@@ -10,7 +10,6 @@ use fal_client::{FalError, Stage};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_video::VideoInfo;
 
 use super::flow::Flow;
 use super::pads::{self, Downstream};
@@ -50,7 +49,6 @@ pub struct FalWebRTCBin {
     pub(super) flow: Arc<Flow>,
     pub(super) running: Mutex<Option<Running>>,
     pub(super) progress: Mutex<Progress>,
-    pub(super) sink_info: Mutex<Option<VideoInfo>>,
     pub(super) downstream: Mutex<Downstream>,
     pub(super) flow_result: Mutex<Result<gst::FlowSuccess, gst::FlowError>>,
     /// The latency that was told.
@@ -109,7 +107,6 @@ impl ObjectSubclass for FalWebRTCBin {
             flow: Arc::new(Flow::new()),
             running: Mutex::default(),
             progress: Mutex::default(),
-            sink_info: Mutex::default(),
             downstream: Mutex::default(),
             flow_result: Mutex::new(Ok(gst::FlowSuccess::Ok)),
             told_latency: Mutex::default(),
@@ -199,13 +196,13 @@ impl ElementImpl for FalWebRTCBin {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let pad = |name, direction| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &pads::template())
+            let pad = |name, direction, caps: gst::Caps| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
                     .expect("name and caps are constants")
             };
             vec![
-                pad("sink", gst::PadDirection::Sink),
-                pad("src", gst::PadDirection::Src),
+                pad("sink", gst::PadDirection::Sink, pads::sink_template()),
+                pad("src", gst::PadDirection::Src, pads::template()),
             ]
         });
         TEMPLATES.as_ref()
@@ -297,7 +294,6 @@ impl FalWebRTCBin {
                 gst::error!(CAT, imp = self, "the worker panicked");
             }
         }
-        *self.sink_info.lock().unwrap() = None;
         *self.progress.lock().unwrap() = Progress::default();
     }
 

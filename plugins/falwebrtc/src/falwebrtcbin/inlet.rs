@@ -1,4 +1,4 @@
-//! The door into the encoder: an appsrc that is fed one picture at a time, when it asks.
+//! The door into the encoder (or past it, for what is encoded already): an appsrc that is fed one picture at a time, when it asks.
 //!
 //! A picture that comes while the encoder is busy waits with at most a few others; the oldest goes. Nothing here waits.
 //!
@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
+use super::codec::Codec;
 use super::correlate::unevenness;
-use super::picture::Picture;
+use super::material::Material;
 
 /// What is known of a picture on its way to the far end and back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(crate) struct Sent {
 
 #[derive(Debug, Default)]
 struct Slot {
-    waiting: VecDeque<(Picture, Sent)>,
+    waiting: VecDeque<(Material, Sent)>,
     /// The encoder asked and found nothing.
     hungry: bool,
     /// Timestamp given last, ticks of 1/90 000 s.
@@ -47,13 +48,15 @@ pub(crate) struct Inlet {
     source: gst_app::AppSrc,
     slot: Arc<Mutex<Slot>>,
     capacity: usize,
+    /// What may come in: encoded like this, or raw.
+    form: Option<Codec>,
 }
 
 /// Pictures in the encoder that are remembered; an encoder that loses one must not fill memory.
 const INSIDE: usize = 64;
 
 impl Inlet {
-    pub(crate) fn new(source: gst_app::AppSrc, capacity: usize) -> Self {
+    pub(crate) fn new(source: gst_app::AppSrc, capacity: usize, form: Option<Codec>) -> Self {
         let slot = Arc::<Mutex<Slot>>::default();
         let asked = slot.clone();
         let need_data = move |source: &gst_app::AppSrc, _: u32| {
@@ -63,7 +66,7 @@ impl Inlet {
                 slot.waiting.pop_front()
             };
             if let Some((picture, sent)) = next {
-                feed(source, &asked, picture, sent);
+                feed(source, &asked, &picture, sent);
             }
         };
         source.set_callbacks(
@@ -75,6 +78,7 @@ impl Inlet {
             source,
             slot,
             capacity: capacity.max(1),
+            form,
         }
     }
 
@@ -83,8 +87,13 @@ impl Inlet {
         !self.slot.lock().unwrap().waiting.is_empty()
     }
 
+    /// Whether this can go in here.
+    pub(crate) fn takes(&self, picture: &Material) -> bool {
+        self.form == picture.codec()
+    }
+
     /// Hands a picture in; true if an older one had to go for it.
-    pub(crate) fn push(&self, picture: Picture, sent: Sent) -> bool {
+    pub(crate) fn push(&self, picture: Material, sent: Sent) -> bool {
         {
             let mut slot = self.slot.lock().unwrap();
             if !std::mem::take(&mut slot.hungry) {
@@ -96,7 +105,7 @@ impl Inlet {
                 return full;
             }
         }
-        feed(&self.source, &self.slot, picture, sent);
+        feed(&self.source, &self.slot, &picture, sent);
         false
     }
 
@@ -107,7 +116,7 @@ impl Inlet {
 }
 
 /// Gives the encoder what it asked for, stamped with the time it goes in.
-fn feed(source: &gst_app::AppSrc, slot: &Mutex<Slot>, picture: Picture, sent: Sent) {
+fn feed(source: &gst_app::AppSrc, slot: &Mutex<Slot>, picture: &Material, sent: Sent) {
     let Some(now) = source.current_running_time() else {
         return;
     };
@@ -123,27 +132,32 @@ fn feed(source: &gst_app::AppSrc, slot: &Mutex<Slot>, picture: Picture, sent: Se
         slot.inside.insert(stamp, sent);
         stamp
     };
-    let mut buffer = picture.buffer;
+    let mut buffer = picture.buffer().clone();
     {
         let buffer = buffer.make_mut();
         buffer.set_pts(stamp);
         buffer.set_dts(None);
         buffer.set_duration(None);
     }
-    // Encoders refuse the 0/1 of a stream without a steady rate, and rate control wants one.
-    let info = gst_video::VideoInfo::builder(
-        picture.info.format(),
-        picture.info.width(),
-        picture.info.height(),
-    )
-    .fps(gst::Fraction::new(30, 1))
-    .colorimetry(&picture.info.colorimetry())
-    .par(picture.info.par())
-    .build();
     // An appsrc takes equal caps for no change, and sends others in order with the frames.
-    if let Ok(caps) = info.and_then(|info| info.to_caps()) {
+    if let Some(caps) = caps(picture) {
         source.set_caps(Some(&caps));
         // Refused only by a link that is being torn down.
         source.push_buffer(buffer).ok();
     }
+}
+
+fn caps(picture: &Material) -> Option<gst::Caps> {
+    let info = match picture {
+        Material::Encoded { caps, .. } => return Some(caps.clone()),
+        Material::Raw(picture) => &picture.info,
+    };
+    // Encoders refuse the 0/1 of a stream without a steady rate, and rate control wants one.
+    gst_video::VideoInfo::builder(info.format(), info.width(), info.height())
+        .fps(gst::Fraction::new(30, 1))
+        .colorimetry(&info.colorimetry())
+        .par(info.par())
+        .build()
+        .and_then(|info| info.to_caps())
+        .ok()
 }

@@ -261,17 +261,30 @@ impl Link {
             Some(answer) => self.chosen(answer.sdp())?,
             None => return Err(MediaError::Negotiation("there is no answer".into())),
         };
+        let encoded = self.flow.form().and_then(|form| form.codec());
+        if let Some(encoded) = encoded.filter(|encoded| *encoded != codec) {
+            return Err(MediaError::Negotiation(format!(
+                "the app chose {}, and the input is {}",
+                codec.word(),
+                encoded.word()
+            )));
+        }
         let (leaving, packets) = (self.flow.clone(), self.flow.clone());
         let sender = Sender::new(
             &self.bin,
             &self.webrtcbin,
-            (codec, self.ssrc),
+            (codec, self.ssrc, encoded.is_some()),
             self.flow.waiting_for_encoder(self.plan.queue_size),
             Arc::new(move |timestamp, sent| leaving.leaving(timestamp, sent)),
             Arc::new(move |bits| packets.count(|meter, _| meter.sent_bits += bits)),
         )?;
-        sender.encoder.set_bitrate(bitrate);
-        setup(&sender.encoder.element);
+        match &sender.encoder {
+            Some(encoder) => {
+                encoder.set_bitrate(bitrate);
+                setup(&encoder.element);
+            }
+            None => self.pass_key_wishes(),
+        }
         self.flow.connect(sender.inlet.clone());
         self.sender = Some(sender);
         Ok(())
@@ -297,8 +310,27 @@ impl Link {
     }
 
     pub(crate) fn set_bitrate(&self, bits_per_second: u32) {
-        if let Some(sender) = &self.sender {
-            sender.encoder.set_bitrate(bits_per_second);
+        if let Some(encoder) = self
+            .sender
+            .as_ref()
+            .and_then(|sender| sender.encoder.as_ref())
+        {
+            encoder.set_bitrate(bits_per_second);
+        }
+    }
+
+    /// The far end asks for key frames, and no encoder of ours is there to hear it.
+    fn pass_key_wishes(&self) {
+        let (source, flow) = (self.bin.by_name("pictures"), self.flow.clone());
+        if let Some(pad) = source.and_then(|source| source.static_pad("src")) {
+            pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+                if let Some(gst::PadProbeData::Event(event)) = &info.data
+                    && gst_video::ForceKeyUnitEvent::is(event)
+                {
+                    flow.want_key();
+                }
+                gst::PadProbeReturn::Ok
+            });
         }
     }
 

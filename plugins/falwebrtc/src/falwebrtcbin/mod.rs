@@ -30,6 +30,7 @@ mod ice;
 mod imp;
 mod inlet;
 mod link;
+mod material;
 mod messages;
 mod meter;
 mod output;

@@ -4,8 +4,10 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
 
+use super::codec::Codec;
 use super::flow::{Frame, Manner};
 use super::imp::{CAT, FalWebRTCBin};
+use super::material::{Form, raw_like};
 use super::output::Item;
 use super::picture::{self, Fitter, Picture};
 
@@ -23,6 +25,27 @@ pub(crate) fn template() -> gst::Caps {
     gst_video::VideoCapsBuilder::new().build()
 }
 
+/// What can be sent: raw video, or what needs no encoder of ours. Far ends take no more than the baseline of H.264.
+pub(crate) fn sink_template() -> gst::Caps {
+    let size = gst::IntRange::new(1, i32::MAX);
+    let encoded = |codec: Codec| {
+        gst::Structure::builder(codec.media_type())
+            .field("width", size)
+            .field("height", size)
+    };
+    let h264 = encoded(Codec::H264)
+        .field("stream-format", "byte-stream")
+        .field("alignment", "au")
+        .field(
+            "profile",
+            gst::List::new(["constrained-baseline", "baseline"]),
+        );
+    let mut caps = template();
+    caps.merge_structure(encoded(Codec::Vp8).build());
+    caps.merge_structure(h264.build());
+    caps
+}
+
 impl FalWebRTCBin {
     pub(super) fn chain(
         &self,
@@ -30,13 +53,20 @@ impl FalWebRTCBin {
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         (*self.flow_result.lock().unwrap())?;
-        let Some(info) = self.sink_info.lock().unwrap().clone() else {
+        if self.flow.form().is_none() {
             gst::error!(CAT, obj = pad, "frame before caps");
             return Err(gst::FlowError::NotNegotiated);
-        };
+        }
         self.flow
-            .input(Picture { buffer, info })
+            .input(buffer)
             .map_err(|_| gst::FlowError::Flushing)?;
+        if self.flow.take_key_wish() {
+            let wish = gst_video::UpstreamForceKeyUnitEvent::builder()
+                .all_headers(true)
+                .build();
+            // A source without an encoder has no use for it.
+            pad.push_event(wish);
+        }
         self.wake();
         Ok(gst::FlowSuccess::Ok)
     }
@@ -57,9 +87,9 @@ impl FalWebRTCBin {
                 forwarded && self.start_output()
             }
             gst::EventView::Caps(caps) => {
-                match VideoInfo::from_caps(caps.caps()) {
-                    Ok(info) => *self.sink_info.lock().unwrap() = Some(info),
-                    Err(_) => return false,
+                match Form::of(&caps.caps_owned()) {
+                    Some(form) => self.flow.set_form(form),
+                    None => return false,
                 }
                 self.choose_manner(pad);
                 self.flow.output.push(Item::Event(event)).is_ok()
@@ -144,7 +174,7 @@ impl FalWebRTCBin {
     fn put_event(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         if let gst::EventView::Caps(caps) = event.view() {
             let mut downstream = self.downstream.lock().unwrap();
-            downstream.input = Some(caps.caps_owned());
+            downstream.input = Some(raw_like(&caps.caps_owned()));
             downstream.agreed = None;
             drop(downstream);
             // Refusal shows with the next frame.
@@ -275,7 +305,7 @@ impl FalWebRTCBin {
             gst::QueryViewMut::Caps(query) => {
                 let wished = self.srcpad.peer_query_caps(Some(&template()));
                 let mut caps = wished;
-                caps.merge(template());
+                caps.merge(sink_template());
                 let caps = match query.filter() {
                     Some(filter) => caps.intersect_with_mode(filter, gst::CapsIntersectMode::First),
                     None => caps,

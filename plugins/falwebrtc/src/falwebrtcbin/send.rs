@@ -17,16 +17,17 @@ pub(crate) type Packets = dyn Fn(u64) + Send + Sync;
 /// The sending branch of one link.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    pub(crate) encoder: Encoder,
+    /// None when upstream's stream is encoded.
+    pub(crate) encoder: Option<Encoder>,
     pub(crate) inlet: Arc<Inlet>,
 }
 
 impl Sender {
-    /// Builds appsrc ► encoder ► payloader in `bin` and links it to `webrtcbin`, after the answer chose the codec.
+    /// Builds appsrc ► encoder ► payloader (or without encoder, for what is `encoded`) in `bin` and links it to `webrtcbin`, after the answer chose the codec.
     pub(crate) fn new(
         bin: &gst::Bin,
         webrtcbin: &gst::Element,
-        (codec, ssrc): (Codec, u32),
+        (codec, ssrc, encoded): (Codec, u32, bool),
         capacity: usize,
         leaving: Arc<Leaving>,
         packets: Arc<Packets>,
@@ -39,27 +40,25 @@ impl Sender {
         // By default 200 000 bytes are a full queue; a single frame is larger.
         source.set_max_bytes(0);
         source.set_max_buffers(1);
-        let even = make("capsfilter")?;
-        // Odd sizes exist (a window capture); 4:2:0 encoders and decoders disagree about the last row of one. What a
-        // far end's decoder takes for granted where the stream does not say is BT.601.
-        set(
-            &even,
-            "caps",
-            "video/x-raw,format={I420,NV12},width=[2,8192,2],height=[2,8192,2],colorimetry=bt601",
-        );
-        let encoder = Encoder::new(codec)?;
+        let encoder = if encoded {
+            None
+        } else {
+            Some(Encoder::new(codec)?)
+        };
         let payloader = codec::payloader(codec)?;
         set(&payloader, "ssrc", &ssrc.to_string());
         let rtp = make("capsfilter")?;
         rtp.set_property("caps", rtp_caps(codec, ssrc));
 
-        let mut elements = vec![
-            source.clone().upcast(),
-            make("videoconvertscale")?,
-            even,
-            encoder.element.clone(),
-        ];
-        elements.extend(codec::after_encoder(codec)?);
+        let mut elements = vec![source.clone().upcast()];
+        match &encoder {
+            Some(encoder) => {
+                elements.extend([make("videoconvertscale")?, even()?, encoder.element.clone()]);
+                elements.extend(codec::after_encoder(codec)?);
+            }
+            None if codec == Codec::H264 => elements.push(make("h264parse")?),
+            None => {}
+        }
         elements.extend([payloader.clone(), rtp.clone()]);
         codec::add_linked(bin, &elements)?;
 
@@ -67,13 +66,25 @@ impl Sender {
             .static_pad("src")
             .ok_or_else(|| MediaError::Missing("a capsfilter's pad".into()))?;
         exit.link(&entry(webrtcbin)?)?;
-        let inlet = Arc::new(Inlet::new(source, capacity));
+        let inlet = Arc::new(Inlet::new(source, capacity, encoded.then_some(codec)));
         watch(&payloader, inlet.clone(), leaving, packets);
         for element in elements.iter().rev() {
             element.sync_state_with_parent()?;
         }
         Ok(Self { encoder, inlet })
     }
+}
+
+/// Odd sizes exist (a window capture); 4:2:0 encoders and decoders disagree about the last row of one. What a far end's
+/// decoder takes for granted where the stream does not say is BT.601.
+fn even() -> Result<gst::Element, MediaError> {
+    let even = make("capsfilter")?;
+    set(
+        &even,
+        "caps",
+        "video/x-raw,format={I420,NV12},width=[2,8192,2],height=[2,8192,2],colorimetry=bt601",
+    );
+    Ok(even)
 }
 
 /// Where our stream goes in. 1.22 makes the pad itself when the answer is set, newer ones wait to be asked.

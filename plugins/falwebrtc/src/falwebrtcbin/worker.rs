@@ -359,6 +359,10 @@ impl Worker {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
+        if self.flow.take_misfit() {
+            let reason = "the input has another form than the connection was made for".into();
+            return self.handle(element, Input::PeerFailed { reason });
+        }
         attempt.keep_alive(&self.flow);
         attempt.follow_network(&self.flow);
         if let Some(reason) = attempt.silence(&self.flow, &settings) {

@@ -30,6 +30,13 @@ impl Flow {
         state.undecided.clear();
         state.back = state.number;
         state.moved = self.now();
+        state.misfit = false;
+        // Its decoder has seen nothing yet.
+        state.needs_key = true;
+        state.asks_key = state
+            .form
+            .as_ref()
+            .is_some_and(|form| form.codec().is_some());
         self.changed.notify_all();
     }
 

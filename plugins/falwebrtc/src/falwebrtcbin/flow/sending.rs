@@ -6,6 +6,7 @@ use std::time::Duration;
 use gst_video::VideoInfo;
 
 use super::super::inlet::Sent;
+use super::super::material::Material;
 use super::super::output::Flushing;
 use super::super::picture;
 use super::{Flow, Manner, State};
@@ -88,7 +89,7 @@ impl Flow {
                 .ok()?;
             let picture = picture::black(&info).ok()?;
             Some((
-                picture,
+                Material::Raw(picture),
                 Sent {
                     number: 0,
                     pts: None,
@@ -98,7 +99,11 @@ impl Flow {
                 },
             ))
         });
-        if let Some((picture, sent)) = last {
+        // A part of an encoded stream means nothing twice.
+        if let Some((picture, sent)) = last
+            && picture.codec().is_none()
+            && inlet.takes(&picture)
+        {
             inlet.push(
                 picture,
                 Sent {
