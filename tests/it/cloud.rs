@@ -210,6 +210,10 @@ fn one_controller_is_the_cloud_of_another() -> Result<()> {
     wanted(&mut client, "a blueprint", |[red, _, blue]| {
         blue > red + 25.0
     })?;
+    // Only a picture that comes back with the timestamp it went with can be timed.
+    status(&near, "a measured round trip", |status| {
+        status["round_trip_ms"].as_f64() > Some(0.0)
+    })?;
     client.ask(
         "send",
         json!({"data": {"prompts": [{"text": "sunset", "weight": 1.0}]}}),

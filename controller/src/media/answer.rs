@@ -95,6 +95,7 @@ mod tests {
             transport_cc: None,
             send_time: None,
             color_space: None,
+            keeps_timestamps: false,
             remb: true,
             mids: vec!["0".into(), "1".into(), "2".into()],
             bundled: true,

@@ -107,9 +107,9 @@ impl Handover {
         ways.switch.has_cloud().then(|| ways.switch.shown())
     }
 
-    /// A frame from a source.
-    pub(crate) fn decoded(&self, from: Source, sample: &gst::Sample) {
-        let Some(mut frame) = Frame::take(sample) else {
+    /// A frame from a source, with the RTP timestamp it came with.
+    pub(crate) fn decoded(&self, from: Source, sample: &gst::Sample, mark: Option<u32>) {
+        let Some(mut frame) = Frame::take(sample, mark) else {
             return;
         };
         let now = self.born.elapsed();
@@ -154,9 +154,11 @@ impl Handover {
             let mut ways = self.ways.lock().unwrap();
             (ways.switch.feeds_home(now), ways.cloud.clone())
         };
-        let frame = caps
-            .zip(buffer)
-            .map(|(caps, buffer)| Frame { caps, buffer });
+        let frame = caps.zip(buffer).map(|(caps, buffer)| Frame {
+            caps,
+            buffer,
+            mark: None,
+        });
         if let Some((cloud, mut frame)) = cloud.zip(frame)
             && cloud.push(&mut frame)
         {
@@ -165,9 +167,15 @@ impl Handover {
         at_home
     }
 
-    /// A picture from a lane's processors, `age` after it went in.
-    pub(crate) fn processed(&self, lane: Lane, sample: &gst::Sample, age: Option<Duration>) {
-        let Some(frame) = Frame::take(sample) else {
+    /// A picture from a lane's processors, `age` after the frame of this mark went in.
+    pub(crate) fn processed(
+        &self,
+        lane: Lane,
+        sample: &gst::Sample,
+        age: Option<Duration>,
+        mark: Option<u32>,
+    ) {
+        let Some(frame) = Frame::take(sample, mark) else {
             return;
         };
         let now = self.born.elapsed();
@@ -204,6 +212,7 @@ impl Handover {
     pub(crate) fn repeat(&self) {
         let last = self.last.lock().unwrap().clone();
         if let Some(mut frame) = last {
+            frame.mark = None;
             self.encoder.push(&mut frame);
         }
     }

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
 
+use super::marks::Marks;
+
 /// The door itself. A second frame that comes before the first was taken replaces it; nothing here waits.
 ///
 /// Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
@@ -12,6 +14,7 @@ pub(crate) struct Inlet {
     source: gst_app::AppSrc,
     slot: Arc<Mutex<Slot>>,
     adapt: Arc<Adapt>,
+    marks: Arc<Marks>,
 }
 
 /// Sees each frame's caps before they enter, and may change them.
@@ -36,13 +39,16 @@ struct Slot {
 pub(super) struct Frame {
     pub(super) caps: gst::Caps,
     pub(super) buffer: gst::Buffer,
+    /// The RTP timestamp it came with, if it came that way.
+    pub(super) mark: Option<u32>,
 }
 
 impl Frame {
-    pub(super) fn take(sample: &gst::Sample) -> Option<Self> {
+    pub(super) fn take(sample: &gst::Sample, mark: Option<u32>) -> Option<Self> {
         Some(Self {
             caps: sample.caps_owned()?,
             buffer: sample.buffer_owned()?,
+            mark,
         })
     }
 
@@ -94,7 +100,13 @@ impl Inlet {
             source,
             slot,
             adapt,
+            marks: Arc::default(),
         }
+    }
+
+    /// The marks of the frames that came in, by the time they were given.
+    pub(crate) fn marks(&self) -> Arc<Marks> {
+        self.marks.clone()
     }
 
     /// Hands a frame in, stamped with this pipeline's running time; true when a frame was lost by it, the older one
@@ -103,6 +115,9 @@ impl Inlet {
         let Some(now) = self.source.current_running_time() else {
             return true;
         };
+        if let Some(mark) = frame.mark {
+            self.marks.note(now.nseconds(), mark);
+        }
         let buffer = frame.buffer.make_mut();
         buffer.set_pts(now);
         buffer.set_dts(None);
@@ -126,14 +141,20 @@ impl Inlet {
         };
         let Ok(caps) = video.to_caps() else { return };
         let buffer = gst::Buffer::from_slice(vec![0_u8; video.size()]);
-        self.push(&mut Frame { caps, buffer });
+        self.push(&mut Frame {
+            caps,
+            buffer,
+            mark: None,
+        });
     }
 }
 
 /// Gives the pipeline what it asked for. Sizes may change at any time (browsers adapt theirs): an appsrc takes equal
 /// caps for no change, and sends others in order with the frames.
 fn feed(source: &gst_app::AppSrc, frame: Frame, adapt: &Adapt) {
-    let Frame { mut caps, buffer } = frame;
+    let Frame {
+        mut caps, buffer, ..
+    } = frame;
     adapt(&mut caps);
     source.set_caps(Some(&caps));
     // Refused only by a pipeline that is being stopped.

@@ -9,8 +9,8 @@
 //! Decision: two pipelines and a hand-over, because one pipeline that leaves webrtcbin and comes back to it is a loop
 //! ("loop detected in the graph"), and because a processor may load a model for a minute while the peer connects.
 //!
-//! Files without GStreamer decide ([`offer`], [`answer`], [`candidate`], [`congestion`], [`rtcp`], [`remb`], [`meter`],
-//! [`switch`], [`template`]); the others carry out.
+//! Files without GStreamer decide ([`offer`], [`answer`], [`candidate`], [`congestion`], [`rtcp`], [`remb`], [`marks`],
+//! [`meter`], [`switch`], [`template`]); the others carry out.
 
 pub mod answer;
 pub mod candidate;
@@ -23,6 +23,7 @@ pub(crate) mod feedback;
 pub(crate) mod handover;
 pub(crate) mod ice;
 pub(crate) mod inlet;
+pub mod marks;
 pub mod meter;
 pub(crate) mod negotiate;
 pub mod offer;
@@ -31,6 +32,7 @@ pub(crate) mod processing;
 pub(crate) mod receive;
 pub mod remb;
 pub mod rtcp;
+pub(crate) mod rtp;
 pub(crate) mod send;
 pub mod senders;
 pub(crate) mod share;

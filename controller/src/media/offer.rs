@@ -45,6 +45,10 @@ pub struct Plan {
     pub color_space: Option<u8>,
     /// The client reports by REMB (`goog-remb`), having no transport-wide feedback.
     pub remb: bool,
+    /// Returned frames carry the timestamps they came with, for a program that recognises them: it is told by
+    /// `a=setup:active` in its offer, which no browser says. A browser would count the time a model takes as jitter and
+    /// wait for the slowest frame.
+    pub keeps_timestamps: bool,
     /// Every m-line's `a=mid`, in order.
     pub mids: Vec<String>,
     /// Whether the lines are bundled on one transport.
@@ -151,6 +155,7 @@ pub fn read(sdp: &str, able: &[Codec]) -> Result<Plan, String> {
                 .feedback
                 .iter()
                 .any(|line| remb.iter().any(|known| line == known)),
+        keeps_timestamps: sdp.contains("a=setup:active"),
         mids: lines
             .iter()
             .map(|line| line.mid.unwrap_or_default().to_owned())

@@ -153,3 +153,12 @@ fn a_bundled_line_without_a_port_is_alive() {
 
     assert_eq!(read(&offer(&[line]), &BOTH).unwrap().output, 0);
 }
+
+#[test]
+fn only_a_program_gets_its_own_timestamps_back() {
+    let browser = offer(&[video("0", "sendrecv")]);
+    let program = browser.replace("a=setup:actpass", "a=setup:active");
+
+    assert!(!read(&browser, &BOTH).unwrap().keeps_timestamps);
+    assert!(read(&program, &BOTH).unwrap().keeps_timestamps);
+}

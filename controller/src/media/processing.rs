@@ -10,6 +10,7 @@ use super::error::{MediaError, set};
 use super::event::{self, Events};
 use super::handover::Handover;
 use super::inlet::Inlet;
+use super::marks::Marks;
 use super::switch::Lane;
 use super::template::Template;
 use crate::processor::Processor;
@@ -85,7 +86,6 @@ impl Processing {
             .map(|(index, (processor, _))| prepare(&pipeline, index, processor, initial))
             .collect::<Result<_, _>>()?;
         let exit = Exit::default();
-        collect(&pipeline, exit.clone())?;
         let door = if takes_input {
             let source = named(&pipeline, "source")?
                 .downcast::<gst_app::AppSrc>()
@@ -103,6 +103,8 @@ impl Processing {
             pace(&pipeline, exit.clone())?;
             None
         };
+        let marks = door.as_ref().map(Inlet::marks).unwrap_or_default();
+        collect(&pipeline, exit.clone(), marks)?;
         Ok(Some((
             Self {
                 pipeline,
@@ -244,7 +246,7 @@ fn prepare(
 }
 
 /// Passes finished frames on, with their age: a frame's timestamp is when it entered.
-fn collect(pipeline: &gst::Pipeline, exit: Exit) -> Result<(), MediaError> {
+fn collect(pipeline: &gst::Pipeline, exit: Exit, marks: Arc<Marks>) -> Result<(), MediaError> {
     let sink = named(pipeline, "sink")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| MediaError::Pipeline("the template's sink is no appsink".into()))?;
@@ -259,7 +261,8 @@ fn collect(pipeline: &gst::Pipeline, exit: Exit) -> Result<(), MediaError> {
                     .zip(entered)
                     .map(|(now, entered)| now.saturating_sub(entered));
                 if let Some((lane, handover)) = connected(&exit) {
-                    handover.processed(lane, &sample, age.map(Duration::from));
+                    let mark = entered.and_then(|time| marks.of(time.nseconds()));
+                    handover.processed(lane, &sample, age.map(Duration::from), mark);
                 }
                 Ok(gst::FlowSuccess::Ok)
             })

@@ -8,6 +8,8 @@ use super::codec;
 use super::error::{MediaError, make};
 use super::event::{Event, Events};
 use super::handover::{Handover, Source};
+use super::marks::Marks;
+use super::rtp;
 
 /// Decodes what comes on the input line and lets everything else run out.
 ///
@@ -62,12 +64,17 @@ fn decode(
         .drop(true)
         .enable_last_sample(false)
         .build();
-    let handover = handover.clone();
+    let marks = Arc::new(Marks::default());
+    let (handover, known) = (handover.clone(), marks.clone());
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                handover.decoded(Source::Client, &sample);
+                let mark = sample
+                    .buffer()
+                    .and_then(gst::BufferRef::pts)
+                    .and_then(|time| known.of(time.nseconds()));
+                handover.decoded(Source::Client, &sample, mark);
                 Ok(gst::FlowSuccess::Ok)
             })
             .build(),
@@ -80,6 +87,11 @@ fn decode(
     let entry = elements[0]
         .static_pad("sink")
         .ok_or_else(|| MediaError::Missing("a depayloader's sink pad".into()))?;
+    rtp::on_packets(&entry, move |time, packet| {
+        if let (Some(time), Some(stamp)) = (time, rtp::timestamp(packet)) {
+            marks.note(time.nseconds(), stamp);
+        }
+    });
     pad.link(&entry)?;
     Ok(())
 }

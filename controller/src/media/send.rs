@@ -1,7 +1,7 @@
 //! Our picture: from frames to webrtcbin.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -10,7 +10,9 @@ use super::codec::{self, Encoder};
 use super::error::{MediaError, make};
 use super::handover::Handover;
 use super::inlet::Inlet;
+use super::marks::Stamps;
 use super::offer::{Codec, Plan};
+use super::rtp;
 
 /// Identifier of the transport-wide sequence number extension.
 const TRANSPORT_CC: &str =
@@ -74,6 +76,15 @@ pub(crate) fn build(
     let handover: Arc<OnceLock<Weak<Handover>>> = Arc::default();
     report_age(&payloader, &source, handover.clone());
     let inlet = Inlet::adapting(source, adaption(plan.codec, form));
+    if plan.keeps_timestamps
+        && let Some(pad) = payloader.static_pad("src")
+    {
+        let (marks, stamps) = (inlet.marks(), Mutex::new(Stamps::default()));
+        rtp::restamp(&pad, move |time, own| {
+            let mark = time.and_then(|time| marks.of(time.nseconds()));
+            stamps.lock().unwrap().next(own, mark)
+        });
+    }
     Ok((Sender { encoder, handover }, inlet))
 }
 

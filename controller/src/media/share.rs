@@ -48,7 +48,7 @@ impl Received {
                 .new_sample(move |sink| {
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                     if let Some(handover) = crossing.upgrade() {
-                        handover.decoded(Source::Share, &sample);
+                        handover.decoded(Source::Share, &sample, None);
                     }
                     Ok(gst::FlowSuccess::Ok)
                 })
