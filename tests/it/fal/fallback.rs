@@ -179,3 +179,32 @@ fn a_change_of_size_keeps_the_connection() -> Result<()> {
     );
     Ok(())
 }
+
+/// A file of many pictures through a slow reader: all of them, in order, and the reader sets the pace.
+#[test]
+fn a_source_that_can_wait_loses_nothing_to_a_slow_reader() -> Result<()> {
+    start();
+    let source = "videotestsrc num-buffers=60 pattern=solid-color foreground-color=0xff3c3c3c \
+         ! video/x-raw,format=I420,width=64,height=64,framerate=30/1";
+    let slow = "fallback=none ! identity sleep-time=30000";
+    let cloud = Cloud::with_source(source, "webrtc", slow)?;
+    cloud.play()?;
+
+    let seen = (0..60)
+        .map(|_| cloud.picture())
+        .collect::<Result<Vec<_>>>()?;
+
+    for (number, seen) in seen.iter().enumerate() {
+        let due = gst::ClockTime::SECOND * number as u64 / 30;
+        let pts = seen.pts.context("no timestamp")?;
+        ensure!(
+            pts.absdiff(due) < gst::ClockTime::from_mseconds(2),
+            "{number}: {seen:?}"
+        );
+        ensure!(
+            (seen.brightness - RETURNED).abs() < 6.0,
+            "{number}: {seen:?}"
+        );
+    }
+    Ok(())
+}

@@ -84,6 +84,13 @@ impl Attempt {
             .copied()
             .filter(|codec| codec.is_possible() && encoded.is_none_or(|encoded| encoded == *codec))
             .collect();
+        if let Some(encoded) = encoded.filter(|encoded| !settings.codecs.contains(encoded)) {
+            let reason = format!(
+                "the input is {0}, and `codecs` does not allow {0}",
+                encoded.word()
+            );
+            return Err(MediaError::Negotiation(reason));
+        }
         if codecs.is_empty() {
             let wanted: Vec<_> = settings.codecs.iter().map(|codec| codec.word()).collect();
             return Err(MediaError::NoCodec(wanted.join(", ")));

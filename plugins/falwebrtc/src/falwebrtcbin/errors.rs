@@ -1,5 +1,6 @@
 //! What can go wrong while the media are set up.
 
+use fal_client::FalError;
 use gst::prelude::*;
 
 /// Why a link could not be built.
@@ -39,6 +40,56 @@ impl From<gst::PadLinkError> for MediaError {
     }
 }
 
+/// Why it cannot go on, and what the user can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) reason: String,
+    pub(crate) remedy: &'static str,
+}
+
+impl From<&FalError> for Refusal {
+    fn from(error: &FalError) -> Self {
+        Self {
+            reason: error.to_string(),
+            remedy: error.remedy(),
+        }
+    }
+}
+
+impl From<FalError> for Refusal {
+    fn from(error: FalError) -> Self {
+        Self::from(&error)
+    }
+}
+
+/// What no connection can do without.
+///
+/// # Errors
+///
+/// One is not installed: better told at once than at every attempt.
+pub(crate) fn check_installed() -> Result<(), Refusal> {
+    const NEEDED: [&str; 8] = [
+        "webrtcbin",
+        "nicesrc",
+        "dtlssrtpenc",
+        "srtpenc",
+        "sctpenc",
+        "rtpbin",
+        "videoconvertscale",
+        "appsrc",
+    ];
+    let missing = NEEDED
+        .iter()
+        .find(|name| gst::ElementFactory::find(name).is_none());
+    match missing {
+        None => Ok(()),
+        Some(name) => Err(Refusal {
+            reason: format!("the GStreamer element `{name}` is missing"),
+            remedy: "install GStreamer's base, good and bad plugins and libnice's (gstreamer1.0-nice)",
+        }),
+    }
+}
+
 /// An element by factory name.
 pub(crate) fn make(factory: &str) -> Result<gst::Element, MediaError> {
     gst::ElementFactory::make(factory)
@@ -57,5 +108,16 @@ pub(crate) fn set(element: &gst::Element, property: &str, value: &str) -> bool {
             true
         }
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_needed_is_installed_here() {
+        gst::init().unwrap();
+        assert_eq!(check_installed(), Ok(()));
     }
 }

@@ -120,6 +120,9 @@ impl Flow {
             (false, Fallback::None) => Manner::Patient,
             (false, _) => Manner::Lockstep,
         };
+        if state.manner == Manner::Patient {
+            self.make_room_for_patience();
+        }
     }
 
     /// Upstream's stream has this form from here on.
@@ -270,12 +273,12 @@ impl Flow {
             state.last_out = frame.pts.or(state.last_out);
         }
         match manner {
-            Manner::Live => {
+            Manner::Live | Manner::Patient => {
                 let displaced = self.output.push(Item::Frame(frame))?;
                 self.meter.lock().unwrap().dropped += u64::from(displaced);
                 Ok(())
             }
-            Manner::Lockstep | Manner::Patient => self.output.push_waiting(frame),
+            Manner::Lockstep => self.output.push_waiting(frame),
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use fal_client::{FalError, Stage};
+use fal_client::Stage;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::errors::Refusal;
 use super::flow::Flow;
 use super::pads::{self, Downstream};
 use super::settings::Settings;
@@ -213,8 +214,8 @@ impl ElementImpl for FalWebRTCBin {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
-            gst::StateChange::ReadyToPaused => self.start().map_err(|error| {
-                self.stopped(&error);
+            gst::StateChange::ReadyToPaused => self.start().map_err(|refusal| {
+                self.stopped(&refusal);
                 gst::StateChangeError
             })?,
             // Whoever waits in the sink pad must leave before the pads can be deactivated.
@@ -270,7 +271,7 @@ impl FalWebRTCBin {
     }
 
     /// Checks what was asked for and starts the worker. Nothing here waits for the network.
-    fn start(&self) -> Result<(), FalError> {
+    fn start(&self) -> Result<(), Refusal> {
         let settings = self.settings.lock().unwrap().clone();
         let capacity = settings.queue_size as usize;
         let bound = Some(settings.max_latency).filter(|bound| !bound.is_zero());
@@ -310,10 +311,10 @@ impl FalWebRTCBin {
     }
 
     /// For error messages: what cannot go on.
-    pub(super) fn stopped(&self, error: &FalError) {
-        let sentence = format!("{error}; {}", error.remedy());
+    pub(super) fn stopped(&self, refusal: &Refusal) {
+        let sentence = format!("{}; {}", refusal.reason, refusal.remedy);
         self.obj()
-            .report(Stage::Failed.as_str(), Duration::ZERO, 0, Some(error));
+            .report(Stage::Failed.as_str(), Duration::ZERO, 0, Some(refusal));
         // A message nobody is there to receive is no loss.
         let _ = self.obj().post_message(super::messages::processor_stopped(
             self.obj().upcast_ref(),

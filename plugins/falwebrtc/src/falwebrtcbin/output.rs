@@ -103,6 +103,12 @@ impl<F, E> Output<F, E> {
         Ok(())
     }
 
+    /// Whether so many frames more can wait.
+    pub(crate) fn has_room_for(&self, frames: usize) -> bool {
+        let inner = self.inner.lock().unwrap();
+        inner.frames() + frames <= inner.capacity
+    }
+
     /// Waits for the next item.
     ///
     /// # Errors

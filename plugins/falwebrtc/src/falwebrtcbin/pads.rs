@@ -156,7 +156,10 @@ impl FalWebRTCBin {
     fn put_out(&self) {
         let flow = match self.flow.output.pop() {
             Ok(Item::Event(event)) => self.put_event(event),
-            Ok(Item::Frame(frame)) => self.put_frame(frame),
+            Ok(Item::Frame(frame)) => {
+                self.flow.made_room();
+                self.put_frame(frame)
+            }
             Err(_) => Err(gst::FlowError::Flushing),
         };
         if let Err(error) = flow {

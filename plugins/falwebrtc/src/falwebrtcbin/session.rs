@@ -9,6 +9,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::carrier::Carrier;
+use super::errors::{Refusal, check_installed};
 use super::imp::{self, CAT, Running};
 use super::settings::Settings;
 use super::worker::{Event, Worker};
@@ -19,15 +20,16 @@ const LATENCY_STEP: gst::ClockTime = gst::ClockTime::from_mseconds(20);
 
 impl imp::FalWebRTCBin {
     /// Starts the worker with whoever carries its messages.
-    pub(super) fn launch(&self, settings: &Settings) -> Result<Running, FalError> {
+    pub(super) fn launch(&self, settings: &Settings) -> Result<Running, Refusal> {
+        check_installed()?;
         let (tell, events) = std::sync::mpsc::channel();
         let carrier = match &settings.app_id {
             Some(app) => Carrier::own(pump_config(settings, app)?, tell.clone())?,
             None if self.has_application() => Carrier::Application,
             None => {
-                return Err(FalError::InvalidAppId {
-                    id: String::new(),
-                    reason: "none is set (property `app-id`), and no application carries the signalling",
+                return Err(Refusal {
+                    reason: "no fal app is named, and no application carries the signalling".into(),
+                    remedy: "set app-id to owner/app, or connect to signalling-send",
                 });
             }
         };
@@ -41,9 +43,9 @@ impl imp::FalWebRTCBin {
         let thread = std::thread::Builder::new()
             .name("falwebrtcbin".into())
             .spawn(move || worker.run())
-            .map_err(|error| FalError::Unreachable {
-                host: "a thread".into(),
-                reason: error.to_string(),
+            .map_err(|error| Refusal {
+                reason: format!("the system gives no thread: {error}"),
+                remedy: "raise its limit of threads",
             })?;
         Ok(Running { tell, thread })
     }
@@ -102,9 +104,9 @@ impl FalWebRTCBin {
         stage: &'static str,
         elapsed: Duration,
         attempt: u32,
-        error: Option<&FalError>,
+        refusal: Option<&Refusal>,
     ) {
-        let reason = error.map(ToString::to_string);
+        let reason = refusal.map(|refusal| refusal.reason.clone());
         {
             let mut progress = self.imp().progress.lock().unwrap();
             if (progress.stage, progress.attempt) == (Some(stage), attempt) {
@@ -127,7 +129,7 @@ impl FalWebRTCBin {
             obj = self,
             "stage {stage}, attempt {attempt}, after {elapsed:?}: {reason:?}"
         );
-        let reason = reason.as_deref().zip(error.map(FalError::remedy));
+        let reason = refusal.map(|refusal| (refusal.reason.as_str(), refusal.remedy));
         // A message nobody is there to receive is no loss.
         let _ = self.post_message(messages::stage(
             self.upcast_ref(),
@@ -168,7 +170,7 @@ impl FalWebRTCBin {
     /// It cannot work until someone changes something. With a fallback pictures go on; without, the stream ends.
     pub(crate) fn stop_for_good(&self, error: &FalError) {
         if self.settings().fallback == super::settings::Fallback::None {
-            self.imp().stopped(error);
+            self.imp().stopped(&Refusal::from(error));
         } else {
             gst::element_warning!(
                 self,
@@ -227,7 +229,7 @@ impl FalWebRTCBin {
             Stage::Reconnecting.as_str(),
             Duration::ZERO,
             attempt,
-            Some(error),
+            Some(&error.into()),
         );
         self.emit_by_name::<()>("signalling-ended", &[&error.to_string()]);
     }

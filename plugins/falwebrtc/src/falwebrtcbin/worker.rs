@@ -12,6 +12,7 @@ use gst::glib;
 
 use super::attempt::Attempt;
 use super::carrier::Carrier;
+use super::errors::Refusal;
 use super::flow::Flow;
 use super::link::Happened;
 use super::settings::Settings;
@@ -144,7 +145,8 @@ impl Worker {
                     // The pump repeats what the negotiation told it.
                     return;
                 }
-                element.report(stage.as_str(), elapsed, attempt, error.as_ref());
+                let refusal = error.as_ref().map(Refusal::from);
+                element.report(stage.as_str(), elapsed, attempt, refusal.as_ref());
                 if let (Stage::Failed, Some(error)) = (stage, error) {
                     element.stop_for_good(&error);
                 }
@@ -163,7 +165,8 @@ impl Worker {
             }
             // Of an attempt that is over.
             Event::Message { .. } | Event::Closed { .. } | Event::Link { .. } => {}
-            Event::Stop => unreachable!("run() takes it"),
+            // Taken by `run`.
+            Event::Stop => {}
         }
     }
 

@@ -15,6 +15,9 @@ impl Flow {
     /// A sink that keeps time takes a picture `latency` after its own time: those that are back sooner must wait, on
     /// top of the `size` that were asked for.
     pub(crate) fn hold_for(&self, latency: Duration, size: usize) {
+        if self.manner() != Manner::Live {
+            return;
+        }
         let gap = self.meter.lock().unwrap().input.gap();
         let early = gap
             .filter(|gap| !gap.is_zero())

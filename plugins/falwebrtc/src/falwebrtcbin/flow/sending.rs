@@ -16,6 +16,7 @@ use super::{Flow, Manner, State};
 const AHEAD: u64 = 8;
 /// A picture that did not come back by then is lost, for a patient source.
 const LOST: Duration = Duration::from_secs(2);
+
 impl Flow {
     /// Pictures that may wait for the encoder where `size` was asked for: a patient stream loses none there.
     pub(crate) fn waiting_for_encoder(&self, size: usize) -> usize {
@@ -23,6 +24,17 @@ impl Flow {
             Manner::Patient => size.max(AHEAD as usize),
             Manner::Live | Manner::Lockstep => size,
         }
+    }
+
+    /// Returned pictures never wait for downstream, or a paused pipeline would hold up the end of a connection; those
+    /// who send wait instead, and so there is room for all that are under way.
+    pub(super) fn make_room_for_patience(&self) {
+        self.output.set_capacity(2 * AHEAD as usize);
+    }
+
+    /// Downstream took a frame.
+    pub(crate) fn made_room(&self) {
+        self.changed.notify_all();
     }
 
     pub(super) fn wait_for_room<'a>(
@@ -33,8 +45,13 @@ impl Flow {
             if state.flushing {
                 return Err(Flushing);
             }
+            // Downstream that stands still is no far end that lost something.
+            let room = self.output.has_room_for(AHEAD as usize);
+            if !room {
+                state.moved = self.now();
+            }
             let stuck = self.now().saturating_sub(state.moved) > LOST;
-            if state.inlet.is_some() && (state.number < state.back + AHEAD || stuck) {
+            if room && state.inlet.is_some() && (state.number < state.back + AHEAD || stuck) {
                 if stuck {
                     state.back = state.number;
                     state.moved = self.now();
