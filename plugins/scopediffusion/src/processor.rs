@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use diffusion_engine::{EngineError, Model, OrtBackend, Parameters, Patch};
+use diffusion_engine::{EngineError, Interrupt, Model, OrtBackend, Parameters, Patch, Spent};
 use gst::glib;
 use gst::prelude::*;
 
@@ -36,6 +36,8 @@ pub(crate) struct Processor {
     reloads: NewestFirstServed<(Source, Parameters)>,
     /// The model loaded anew, until the stream takes it up.
     fresh: Arc<Mutex<Option<Arc<Model>>>>,
+    /// Stops the frame under way.
+    interrupt: Mutex<Option<Interrupt>>,
 }
 
 impl Processor {
@@ -57,6 +59,7 @@ impl Processor {
             prompts: NewestFirstServed::default(),
             reloads: NewestFirstServed::default(),
             fresh: Arc::default(),
+            interrupt: Mutex::default(),
         }
     }
 
@@ -272,14 +275,40 @@ impl Processor {
             control.unheard.clear();
             control.settings.clone()
         };
-        Some(Stream::new(model, &settings, info))
+        let stream = Stream::new(model, &settings, info);
+        if let Ok(stream) = &stream {
+            *self.interrupt.lock().unwrap() = Some(stream.interrupt());
+        }
+        Some(stream)
+    }
+
+    /// Ends the frame under way, so that nobody has to wait for it.
+    pub(crate) fn stop_frame(&self) {
+        let interrupt = self.interrupt.lock().unwrap().clone();
+        if let Some(interrupt) = interrupt {
+            interrupt.stop();
+        }
+    }
+
+    /// Lets frames through again.
+    pub(crate) fn let_frames_through(&self) {
+        let interrupt = self.interrupt.lock().unwrap().clone();
+        if let Some(interrupt) = interrupt {
+            interrupt.go_on();
+        }
     }
 
     /// Counts one inference and the pictures that were none; the first of a run of those is a warning.
-    pub(crate) fn count_inference(&self, element: &gst::Element, took: Duration, faults: u64) {
+    pub(crate) fn count_inference(
+        &self,
+        element: &gst::Element,
+        took: Duration,
+        (spent, faults): (Spent, u64),
+    ) {
         let begins = {
             let mut stats = self.stats();
             stats.inferred(took);
+            stats.ran(spent);
             stats.faults_at(faults)
         };
         if begins {
@@ -316,8 +345,11 @@ impl Processor {
         }
     }
 
-    /// Reports that no more pictures will come, and why.
+    /// Reports that no more pictures will come, and why; nothing, if the frame was ended on purpose.
     pub(crate) fn fail(&self, element: &gst::Element, error: &StreamError) -> gst::FlowError {
+        if matches!(error, StreamError::Engine(EngineError::Interrupted)) {
+            return gst::FlowError::Flushing;
+        }
         self.report(element, error);
         gst::FlowError::Error
     }

@@ -108,7 +108,7 @@ fn read_only() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("frames-in, frames-out, frames-dropped, frames-faulty, inference-ms (smoothed), latency, provider; since READY")
+            .blurb("frames-in, frames-out, frames-dropped, frames-faulty, inference-ms and of that encode-ms, denoise-ms, decode-ms in the graphs (smoothed), latency, provider; since READY")
             .read_only()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("model-info")

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use diffusion_engine::Spent;
+
 /// Counters of one element since READY, and where time goes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Stats {
@@ -18,6 +20,8 @@ pub(crate) struct Stats {
     /// A smoothed time from frame to picture; zero before the first.
     pub(crate) inference: Duration,
     inferences: u64,
+    /// Smoothed times of the graphs.
+    graphs: Spent,
     /// What the latency query was last answered with, beyond upstream's.
     pub(crate) latency: gst::ClockTime,
 }
@@ -31,6 +35,19 @@ impl Stats {
             _ => self.inference - self.inference / 8 + took / 8,
         };
         self.inferences += 1;
+    }
+
+    /// Takes what the graphs took over a frame into the smoothed times, after [`Stats::inferred`].
+    pub(crate) fn ran(&mut self, spent: Spent) {
+        let mix = |old: Duration, new: Duration| match self.inferences {
+            0..=2 => new,
+            _ => old - old / 8 + new / 8,
+        };
+        self.graphs = Spent {
+            encode: mix(self.graphs.encode, spent.encode),
+            denoise: mix(self.graphs.denoise, spent.denoise),
+            decode: mix(self.graphs.decode, spent.decode),
+        };
     }
 
     /// Takes over how many faults the engine has counted; true at the first of a run.
@@ -63,6 +80,9 @@ impl Stats {
             .field("frames-dropped", self.frames_dropped)
             .field("frames-faulty", self.frames_faulty)
             .field("inference-ms", self.inference.as_secs_f64() * 1e3)
+            .field("encode-ms", self.graphs.encode.as_secs_f64() * 1e3)
+            .field("denoise-ms", self.graphs.denoise.as_secs_f64() * 1e3)
+            .field("decode-ms", self.graphs.decode.as_secs_f64() * 1e3)
             .field("latency", self.latency)
             .field("provider", provider)
             .build()

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use diffusion_engine::{Engine, EngineError, Model, Outcome, Patch, Prompts};
+use diffusion_engine::{Engine, EngineError, Interrupt, Model, Outcome, Patch, Prompts, Spent};
 use gst::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
@@ -88,6 +88,16 @@ impl Stream {
     /// Goes on with another loading of the model.
     pub(crate) fn replace_model(&mut self, model: Arc<Model>) -> Result<(), EngineError> {
         self.engine.replace_model(model)
+    }
+
+    /// What the graphs took over the last frame.
+    pub(crate) fn spent(&self) -> Spent {
+        self.engine.spent()
+    }
+
+    /// A handle to stop the frame under way.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.engine.interrupt()
     }
 
     /// Pictures so far that were no pictures and were not shown.

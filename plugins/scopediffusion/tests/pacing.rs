@@ -356,3 +356,38 @@ fn without_a_size_asked_for_upstream_is_made_to_scale() {
 
     assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
 }
+
+/// Stopped and flushed in the middle of frames that take long, it neither reports an error nor forgets how to draw.
+#[test]
+fn a_frame_that_is_ended_on_purpose_is_no_error() {
+    init();
+    for pacing in ["strict", "live"] {
+        let text = format!(
+            "videotestsrc ! video/x-raw,format=RGB,width=384,height=384,framerate=30/1 \
+             ! {ELEMENT} pacing={pacing} denoising-steps=\"<900,500>\" ! appsink name=out sync=false max-buffers=1"
+        );
+        let pipeline = gst::parse::launch(&text)
+            .unwrap()
+            .downcast::<gst::Pipeline>()
+            .unwrap();
+        let sink = pipeline.by_name("out").unwrap();
+        let sink = sink.downcast::<gst_app::AppSink>().unwrap();
+        for round in 0..3u64 {
+            pipeline.set_state(gst::State::Playing).unwrap();
+            std::thread::sleep(Duration::from_millis(40 + 70 * round));
+            pipeline.set_state(gst::State::Ready).unwrap();
+        }
+        pipeline.set_state(gst::State::Playing).unwrap();
+        sink.pull_sample().unwrap();
+        for _ in 0..2 {
+            pipeline
+                .seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO)
+                .unwrap();
+            sink.pull_sample().unwrap();
+        }
+        let bus = pipeline.bus().unwrap();
+        pipeline.set_state(gst::State::Null).unwrap();
+        let error = bus.pop_filtered(&[gst::MessageType::Error]);
+        assert!(error.is_none(), "{pacing}: {error:?}");
+    }
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use self::conditions::Conditions;
 use self::pace::MOST_TOGETHER;
-pub use self::pace::{Batching, Outcome, Pace, Prompts};
+pub use self::pace::{Batching, Outcome, Pace, Prompts, Spent};
 use self::plan::{guidance, new_stream, new_walk, timesteps};
 use self::waiting::{Entry, Next, Waiting};
 use crate::backend::Tensor;
@@ -24,6 +24,7 @@ use crate::noise::Walk;
 use crate::parameters::{InputMode, Parameters, Patch};
 use crate::similarity::{self, Similarity};
 use crate::stream::Stream;
+use crate::watch::{Interrupt, Watch};
 
 /// Turns frames into pictures. One engine serves one stream of frames.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct Engine {
     canvas: Tensor,
     has_picture: bool,
     faults: u64,
+    watch: Watch,
+    spent: Spent,
 }
 
 impl Engine {
@@ -106,6 +109,8 @@ impl Engine {
             canvas: Tensor::default(),
             has_picture: false,
             faults: 0,
+            watch: Watch::default(),
+            spent: Spent::default(),
             model,
             parameters,
         })
@@ -226,6 +231,18 @@ impl Engine {
         self.faults
     }
 
+    /// What the graphs took over the frame that was let in last.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// A handle to stop this engine from another thread.
+    #[must_use]
+    pub fn interrupt(&self) -> Interrupt {
+        self.watch.interrupt()
+    }
+
     /// Timesteps of a frame, falling.
     #[must_use]
     pub fn timesteps(&self) -> &[u16] {
@@ -244,8 +261,11 @@ impl Engine {
     /// # Errors
     ///
     /// [`EngineError::BadFrame`] if the frame is not what it says it is,
-    /// [`EngineError::InferenceFailed`] if a graph fails; the frame is lost then.
+    /// [`EngineError::InferenceFailed`] if a graph fails, [`EngineError::Interrupted`] if somebody
+    /// stopped it; the frame is lost then.
     pub fn process(&mut self, input: Option<&FrameView<'_>>) -> Result<Outcome, EngineError> {
+        self.spent = Spent::default();
+        self.watch.take();
         if self.parameters.paused && self.has_picture {
             self.give_up_what_is_in_flight();
             self.waiting.join(Entry::Repeat);
@@ -261,7 +281,8 @@ impl Engine {
                     return self.give();
                 }
                 self.model
-                    .encode(&self.image, self.size, &mut self.encoded)?;
+                    .encode(&self.image, self.size, &mut self.encoded, &self.watch)?;
+                self.spent.encode += self.watch.take();
                 self.stream.enter(&self.encoded.values);
             }
             None => {
@@ -400,10 +421,12 @@ impl Engine {
     /// One round of the network; latents that leave go to the front of the line.
     fn advance(&mut self) -> Result<(), EngineError> {
         let (model, conditions, latent) = (&self.model, &self.conditions, self.latent);
+        let watch = &self.watch;
         let left = self.stream.advance(&mut |call, out| {
             let rows = conditions.rows(call, latent);
-            model.denoise(&rows, out)
+            model.denoise(&rows, out, watch)
         });
+        self.spent.denoise += self.watch.take();
         let left = match left {
             Ok(left) => left,
             Err(error) => {
@@ -426,7 +449,9 @@ impl Engine {
     fn give(&mut self) -> Result<Outcome, EngineError> {
         match self.waiting.next() {
             Next::Latent(mut latent) => {
-                let decoded = self.model.decode(&mut latent, self.size, &mut self.canvas);
+                let (size, canvas) = (self.size, &mut self.canvas);
+                let decoded = self.model.decode(&mut latent, size, canvas, &self.watch);
+                self.spent.decode += self.watch.take();
                 self.waiting.recycle(latent);
                 decoded?;
                 if frame::are_numbers(&self.canvas.values) {

@@ -85,6 +85,9 @@ pub enum EngineError {
         /// What does not add up.
         reason: String,
     },
+    /// Somebody has called [`crate::Interrupt::stop`].
+    #[error("the frame was interrupted")]
+    Interrupted,
     /// A graph refused to run.
     #[error("graph `{graph}` failed: {reason}")]
     InferenceFailed {
@@ -120,6 +123,7 @@ impl EngineError {
             Self::SizeNotDivisible { .. } => "scale the video to a size that the model accepts",
             Self::BadParameter { .. } => "send a value of the expected type and range",
             Self::BadFrame { .. } => "negotiate caps that match the frames",
+            Self::Interrupted => "call Interrupt::go_on before the next frame",
             Self::InferenceFailed { .. } => {
                 "lower the picture size or the number of steps, or choose the cpu provider"
             }

@@ -37,10 +37,11 @@ mod schedule;
 mod similarity;
 mod stream;
 mod tokenizer;
+mod watch;
 
 pub use backend::ort::OrtBackend;
 pub use backend::{Device, Provider};
-pub use engine::{Batching, Engine, Outcome, Pace, Prompts};
+pub use engine::{Batching, Engine, Outcome, Pace, Prompts, Spent};
 pub use error::EngineError;
 pub use folder::Folder;
 pub use frame::{FrameView, FrameViewMut, Layout};
@@ -50,3 +51,4 @@ pub use parameters::{
     CfgType, InputMode, Interpolation, Parameters, Patch, SimilarImageFilter, Transition,
     WeightedPrompt, WeightedSeed,
 };
+pub use watch::Interrupt;

@@ -27,6 +27,7 @@ use crate::parameters::{Parameters, WeightedPrompt};
 use crate::prompt::{self, Condition};
 use crate::schedule::Schedule;
 use crate::tokenizer::Tokenizer;
+use crate::watch::Watch;
 
 /// A loaded model. Engines share it as `Arc<Model>`; each graph has a lock of its own.
 #[derive(Debug)]
@@ -272,8 +273,9 @@ impl Model {
         image: &[f32],
         size: (u32, u32),
         latent: &mut Tensor,
+        watch: &Watch,
     ) -> Result<(), EngineError> {
-        self.networks.encode(image, size, latent)
+        self.networks.encode(image, size, latent, watch)
     }
 
     /// The network's output for some rows; see [`Networks::denoise`].
@@ -281,8 +283,9 @@ impl Model {
         &self,
         rows: &network::Rows<'_>,
         out: &mut Tensor,
+        watch: &Watch,
     ) -> Result<(), EngineError> {
-        self.networks.denoise(rows, out)
+        self.networks.denoise(rows, out, watch)
     }
 
     /// A clean latent `[C, h, w]` as a picture `[3, H, W]` in −1…1.
@@ -291,8 +294,9 @@ impl Model {
         latent: &mut [f32],
         size: (u32, u32),
         image: &mut Tensor,
+        watch: &Watch,
     ) -> Result<(), EngineError> {
-        self.networks.decode(latent, size, image)
+        self.networks.decode(latent, size, image, watch)
     }
 }
 

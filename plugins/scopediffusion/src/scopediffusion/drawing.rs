@@ -67,7 +67,7 @@ impl ScopeDiffusion {
             true => Prompts::Later,
             false => Prompts::Wait,
         };
-        let (drawn, faults, took) = {
+        let (drawn, counts, took) = {
             let mut streaming = self.streaming.lock().unwrap();
             let stream = streaming
                 .stream
@@ -83,13 +83,13 @@ impl ScopeDiffusion {
                 told.map_err(StreamError::from)
                     .and_then(|()| stream.process(buffer))
             });
-            (drawn, stream.faults(), took)
+            (drawn, (stream.spent(), stream.faults()), took)
         };
         match drawn {
             Ok(picture) => {
                 let element = self.obj();
                 self.processor
-                    .count_inference(element.upcast_ref(), took, faults);
+                    .count_inference(element.upcast_ref(), took, counts);
                 self.announce_latency();
                 if let Some(picture) = picture {
                     self.push(picture)?;

@@ -32,8 +32,11 @@ impl ScopeDiffusion {
         active: bool,
     ) -> Result<(), gst::LoggableError> {
         self.queue.set_flushing(!active);
-        if !active {
-            // Waits for the frame being inferred.
+        if active {
+            self.processor.let_frames_through();
+        } else {
+            // Waits for the frame being inferred, which ends at once.
+            self.processor.stop_frame();
             pad.stop_task()
                 .map_err(|error| gst::loggable_error!(CAT, "{error}"))?;
         }
@@ -93,6 +96,7 @@ impl ScopeDiffusion {
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 self.queue.set_flushing(true);
+                self.processor.stop_frame();
                 gst::Pad::event_default(pad, Some(&*self.obj()), event)
             }
             gst::EventView::FlushStop(_) => self.flush_stop(pad, event),
@@ -125,6 +129,7 @@ impl ScopeDiffusion {
             stream.reset();
         }
         self.rhythm.lock().unwrap().flow = Ok(gst::FlowSuccess::Ok);
+        self.processor.let_frames_through();
         let forwarded = gst::Pad::event_default(pad, Some(&*self.obj()), event);
         self.queue.set_flushing(false);
         forwarded && (!live || self.start_inference().is_ok())

@@ -275,11 +275,14 @@ impl BaseSrcImpl for ScopeDiffusionSrc {
         if let Some(clock_id) = waiting.clock_id.take() {
             clock_id.unschedule();
         }
+        drop(waiting);
+        self.processor.stop_frame();
         Ok(())
     }
 
     fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
         self.waiting.lock().unwrap().flushing = false;
+        self.processor.let_frames_through();
         Ok(())
     }
 
@@ -365,19 +368,20 @@ impl ScopeDiffusionSrc {
             false => Prompts::Wait,
         };
         let mut header = gst::Buffer::new();
-        let (drawn, faults, delay, took) = {
+        let (drawn, counts, delay, took) = {
             let mut streaming = self.streaming.lock().unwrap();
             let streaming = streaming.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
             let discont = std::mem::take(&mut streaming.discont);
             stamp(header.make_mut(), moment, discont);
             let (drawn, took) = timed(|| draw(streaming, fresh, &patches, prompts, header));
             let delay = streaming.stream.delay();
-            (drawn, streaming.stream.faults(), delay, took)
+            let counts = (streaming.stream.spent(), streaming.stream.faults());
+            (drawn, counts, delay, took)
         };
         if let Err(error) = drawn {
             return Err(self.processor.fail(element, &error));
         }
-        self.processor.count_inference(element, took, faults);
+        self.processor.count_inference(element, took, counts);
         let delay = delay.unwrap_or(gst::ClockTime::ZERO);
         self.processor.announce_latency(element, delay, live);
         Ok(())

@@ -9,6 +9,7 @@ use super::{Element, Feed, Graph, Port, Tensor, Values};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::model::{Graphs, Model};
+use crate::watch::Watch;
 
 /// Channels of the fake latent.
 const CHANNELS: usize = 4;
@@ -42,7 +43,11 @@ impl Graph for Fake {
         &mut self,
         feeds: &[Feed<'_>],
         wanted: &mut [(&str, &mut Tensor)],
+        watch: &Watch,
     ) -> Result<(), EngineError> {
+        if watch.is_stopped() {
+            return Err(EngineError::Interrupted);
+        }
         if feeds[0].shape[0] > self.most_rows {
             let reason = "too many rows".into();
             return Err(EngineError::InferenceFailed {

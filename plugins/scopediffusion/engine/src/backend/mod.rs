@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::error::EngineError;
 use crate::lora::NewWeight;
+use crate::watch::Watch;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -93,10 +94,11 @@ pub(crate) trait Graph: Send + fmt::Debug {
     /// What the graph can be asked for.
     fn outputs(&self) -> &[Port];
 
-    /// Runs once and replaces the content of every wanted tensor.
+    /// Runs once and replaces the content of every wanted tensor; `watch` may stop it.
     fn run(
         &mut self,
         feeds: &[Feed<'_>],
         wanted: &mut [(&str, &mut Tensor)],
+        watch: &Watch,
     ) -> Result<(), EngineError>;
 }

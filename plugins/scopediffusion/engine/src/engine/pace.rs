@@ -1,5 +1,7 @@
 //! How frames are taken in, and what becomes of them.
 
+use std::time::Duration;
+
 /// How the denoising steps of a frame are put into calls of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Batching {
@@ -41,6 +43,17 @@ pub enum Prompts {
     Wait,
     /// The old ones are shown until somebody has called [`Model::prepare`].
     Later,
+}
+
+/// Time that graphs took over one frame, all their runs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Pictures into latents.
+    pub encode: Duration,
+    /// The denoising steps.
+    pub denoise: Duration,
+    /// Latents into pictures.
+    pub decode: Duration,
 }
 
 /// What became of a frame.

@@ -8,6 +8,7 @@ use crate::backend::{Feed, Graph, Tensor, Values};
 use crate::error::EngineError;
 use crate::prompt::Condition;
 use crate::tokenizer;
+use crate::watch::Watch;
 
 /// Numbers that say where a picture was cut from its original, Stable Diffusion XL's `time_ids`.
 pub(crate) const TIME_IDS: usize = 6;
@@ -139,7 +140,9 @@ impl Networks {
             if let Some(name) = &encoder.pooled {
                 wanted.push((name, &mut pooled));
             }
-            encoder.node.run_for(&[feed], &mut wanted)?;
+            encoder
+                .node
+                .run_for(&[feed], &mut wanted, &Watch::default())?;
             match hidden.shape.as_slice() {
                 [1, tokenizer::LENGTH, width] if *width > 0 => tokens.push((*width, hidden.values)),
                 shape => {
@@ -165,6 +168,7 @@ impl Networks {
         image: &[f32],
         (width, height): (u32, u32),
         latent: &mut Tensor,
+        watch: &Watch,
     ) -> Result<(), EngineError> {
         let (width, height) = (width as usize, height as usize);
         self.encoder.run(
@@ -174,6 +178,7 @@ impl Networks {
                 values: Values::Real(image),
             }],
             latent,
+            watch,
         )?;
         let (h, w) = (height / self.scale_factor, width / self.scale_factor);
         match latent.shape.as_slice() {
@@ -194,20 +199,25 @@ impl Networks {
     }
 
     /// The network's output for all rows, `[R, C, h, w]`: in as few calls as the graph allows.
-    pub(super) fn denoise(&self, rows: &Rows<'_>, out: &mut Tensor) -> Result<(), EngineError> {
+    pub(super) fn denoise(
+        &self,
+        rows: &Rows<'_>,
+        out: &mut Tensor,
+        watch: &Watch,
+    ) -> Result<(), EngineError> {
         let (count, (h, w)) = (rows.timesteps.len(), rows.latent);
         let together = self.together(rows.timesteps);
         if together == count && (!self.fixed_rows || count == self.most_rows) {
-            return self.denoise_at_once(rows, out);
+            return self.denoise_at_once(rows, out, watch);
         }
         let (mut all, size, mut from) = (Vec::new(), self.channels * h * w, 0);
         while from < count {
             let to = from + self.together(&rows.timesteps[from..]);
             let part = rows.part(from, to);
             if self.fixed_rows {
-                self.denoise_filled_up(&part, out)?;
+                self.denoise_filled_up(&part, out, watch)?;
             } else {
-                self.denoise_at_once(&part, out)?;
+                self.denoise_at_once(&part, out, watch)?;
             }
             all.extend_from_slice(&out.values[..(to - from) * size]);
             from = to;
@@ -230,7 +240,12 @@ impl Networks {
     }
 
     /// For a graph that was exported for one number of rows: the last row fills up the rest.
-    fn denoise_filled_up(&self, rows: &Rows<'_>, out: &mut Tensor) -> Result<(), EngineError> {
+    fn denoise_filled_up(
+        &self,
+        rows: &Rows<'_>,
+        out: &mut Tensor,
+        watch: &Watch,
+    ) -> Result<(), EngineError> {
         let count = rows.timesteps.len();
         let filled = |values: &[f32]| {
             let last = &values[values.len() - values.len() / count..];
@@ -256,10 +271,15 @@ impl Networks {
             guidance,
             latent: rows.latent,
         };
-        self.denoise_at_once(&rows, out)
+        self.denoise_at_once(&rows, out, watch)
     }
 
-    fn denoise_at_once(&self, rows: &Rows<'_>, out: &mut Tensor) -> Result<(), EngineError> {
+    fn denoise_at_once(
+        &self,
+        rows: &Rows<'_>,
+        out: &mut Tensor,
+        watch: &Watch,
+    ) -> Result<(), EngineError> {
         let (count, (h, w)) = (rows.timesteps.len(), rows.latent);
         let names = &self.unet.inputs;
         let shape = [count, self.channels, h, w];
@@ -302,7 +322,7 @@ impl Networks {
                 known += 1;
             }
         }
-        self.unet.run(&feeds[..known], out)?;
+        self.unet.run(&feeds[..known], out, watch)?;
         if out.shape == shape {
             Ok(())
         } else {
@@ -316,10 +336,11 @@ impl Networks {
         latent: &mut [f32],
         (width, height): (u32, u32),
         image: &mut Tensor,
+        watch: &Watch,
     ) -> Result<(), EngineError> {
         let (width, height) = (width as usize, height as usize);
         let sides = (height / self.scale_factor, width / self.scale_factor);
-        self.decode_any(latent, sides, image)?;
+        self.decode_any(latent, sides, image, watch)?;
         let expected = [1, 3, height, width];
         if image.shape == expected {
             Ok(())
@@ -334,6 +355,7 @@ impl Networks {
         latent: &mut [f32],
         (h, w): (usize, usize),
         image: &mut Tensor,
+        watch: &Watch,
     ) -> Result<(), EngineError> {
         if self.scaling != 1.0 {
             latent.iter_mut().for_each(|value| *value /= self.scaling);
@@ -343,7 +365,7 @@ impl Networks {
             shape: &[1, self.channels, h, w],
             values: Values::Real(latent),
         };
-        self.decoder.run(&[feed], image)
+        self.decoder.run(&[feed], image, watch)
     }
 }
 
@@ -362,17 +384,18 @@ fn side_by_side(parts: &[(usize, Vec<f32>)]) -> Vec<f32> {
 }
 
 impl Node {
-    fn run(&self, feeds: &[Feed<'_>], out: &mut Tensor) -> Result<(), EngineError> {
-        self.run_for(feeds, &mut [(self.output.as_str(), out)])
+    fn run(&self, feeds: &[Feed<'_>], out: &mut Tensor, watch: &Watch) -> Result<(), EngineError> {
+        self.run_for(feeds, &mut [(self.output.as_str(), out)], watch)
     }
 
     fn run_for(
         &self,
         feeds: &[Feed<'_>],
         wanted: &mut [(&str, &mut Tensor)],
+        watch: &Watch,
     ) -> Result<(), EngineError> {
         let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
-        graph.run(feeds, wanted)
+        graph.run(feeds, wanted, watch)
     }
 
     fn surprise(&self, actual: &[usize], expected: &[usize]) -> EngineError {

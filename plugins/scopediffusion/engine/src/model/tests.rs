@@ -232,7 +232,7 @@ pub(super) fn two_rows(model: &Model) -> Vec<f32> {
         guidance: &[],
         latent: (8, 8),
     };
-    model.denoise(&rows, &mut out).unwrap();
+    model.denoise(&rows, &mut out, &Watch::default()).unwrap();
     out.values
         .iter()
         .map(|value| (value * 1e4).round())

@@ -15,6 +15,7 @@ use crate::frame;
 use crate::onnx::Outline;
 use crate::prompt::Condition;
 use crate::tokenizer;
+use crate::watch::Watch;
 
 const IDS: &[&str] = &["input_ids"];
 const HIDDEN: &[&str] = &["last_hidden_state"];
@@ -130,7 +131,7 @@ pub(super) fn try_out(
     let latent = vec![0.1; networks.channels * h * w];
     let mut picture = Tensor::default();
     networks
-        .decode_any(&mut latent.clone(), (h, w), &mut picture)
+        .decode_any(&mut latent.clone(), (h, w), &mut picture, &Watch::default())
         .map_err(at_load(folder))?;
     are_numbers("vae_decoder", &picture.values).map_err(refuse)?;
     networks.scale_factor = match picture.shape.as_slice() {
@@ -146,7 +147,7 @@ pub(super) fn try_out(
     let pixels = |side: usize| u32::try_from(side * networks.scale_factor).unwrap_or(0);
     let (size, mut out) = ((pixels(w), pixels(h)), Tensor::default());
     networks
-        .encode(&picture.values, size, &mut out)
+        .encode(&picture.values, size, &mut out, &Watch::default())
         .map_err(at_load(folder))?;
     are_numbers("vae_encoder", &out.values).map_err(refuse)?;
 
@@ -243,7 +244,7 @@ impl Trial {
             guidance: &vec![0.5; self.guidance_width.unwrap_or(0) * count],
             latent: self.sides,
         };
-        networks.denoise(&rows, &mut out)?;
+        networks.denoise(&rows, &mut out, &Watch::default())?;
         Ok(out)
     }
 }

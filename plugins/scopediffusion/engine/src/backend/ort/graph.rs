@@ -1,8 +1,10 @@
 //! One ONNX file, open: the [`Graph`] contract on an ONNX Runtime session.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::time::Instant;
 
-use ::ort::session::{Session, SessionInputValue};
+use ::ort::session::{RunOptions, Session, SessionInputValue};
 use ::ort::value::{
     DynValue, Outlet, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
 };
@@ -11,6 +13,28 @@ use half::f16;
 use super::super::{Element, Feed, Graph, Port, Tensor, Values};
 use crate::error::EngineError;
 use crate::lora::NewWeight;
+use crate::watch::{Stoppable, Watch};
+
+/// What a run is stopped by.
+struct Options(Option<RunOptions>);
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Options")
+    }
+}
+
+impl Stoppable for Options {
+    fn stop(&self) {
+        // Refused never, by the library's own account; the run then ends by itself.
+        let _ = self.0.as_ref().map(RunOptions::terminate);
+    }
+
+    fn go_on(&self) {
+        // As above.
+        let _ = self.0.as_ref().map(RunOptions::unterminate);
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct OrtGraph {
@@ -46,6 +70,7 @@ impl Graph for OrtGraph {
         &mut self,
         feeds: &[Feed<'_>],
         wanted: &mut [(&str, &mut Tensor)],
+        watch: &Watch,
     ) -> Result<(), EngineError> {
         let role = self.role;
         let failed = |reason: String| EngineError::InferenceFailed {
@@ -60,10 +85,23 @@ impl Graph for OrtGraph {
             let value = value(feed, element).map_err(|error| failed(error.message().into()))?;
             values.push((feed.name.into(), value));
         }
-        let outputs = self
-            .session
-            .run(values)
-            .map_err(|error| failed(error.message().into()))?;
+        // Options are refused only when there is no memory left; such a run cannot be stopped, but it can be made.
+        let options = watch.runtime(|| Box::new(Options(RunOptions::new().ok())));
+        let options = options.downcast_ref::<Options>();
+        if watch.is_stopped() {
+            return Err(EngineError::Interrupted);
+        }
+        let began = Instant::now();
+        let run = match options.and_then(|options| options.0.as_ref()) {
+            Some(options) => self.session.run_with_options(values, options),
+            None => self.session.run(values),
+        };
+        watch.add(began.elapsed());
+        let outputs = match run {
+            Ok(outputs) => outputs,
+            Err(_) if watch.is_stopped() => return Err(EngineError::Interrupted),
+            Err(error) => return Err(failed(error.message().into())),
+        };
         for (name, tensor) in wanted {
             let output = outputs
                 .get(*name)

@@ -134,7 +134,12 @@ fn enter_frames(engine: &mut Engine, data: &[u8], latents: &[f32]) {
         frame::read_frame(&view, engine.size, &mut engine.image).unwrap();
         engine
             .model
-            .encode(&engine.image, engine.size, &mut engine.encoded)
+            .encode(
+                &engine.image,
+                engine.size,
+                &mut engine.encoded,
+                &engine.watch,
+            )
             .unwrap();
         assert_close("latent", &engine.encoded.values, latent, TABLE * 10.0);
         engine.stream.enter(latent);
@@ -317,4 +322,39 @@ fn the_golden_folder_is_discovered_from_its_files() {
     );
     assert!(facts.batchable && facts.turbo);
     assert_eq!((facts.token_width, facts.fixed_size), (32, None));
+}
+
+#[test]
+fn an_interrupt_ends_a_frame_under_way_and_the_next_one_is_drawn() {
+    let model = Arc::new(load(&golden::model_dir()));
+    let mut engine = Engine::new(model, (512, 512), Pace::default(), stepping(&[499])).unwrap();
+    let data = vec![100; 3 * 512 * 512];
+    let view = FrameView {
+        data: &data,
+        width: 512,
+        height: 512,
+        stride: 3 * 512,
+        layout: Layout::RGB,
+    };
+    let interrupt = engine.interrupt();
+
+    // Before, in the middle of (wherever that is on this machine), and after.
+    for wait in [0, 1, 3, 10, 30] {
+        let stopped = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::park_timeout(std::time::Duration::from_millis(wait));
+                interrupt.stop();
+            });
+            loop {
+                if let Err(error) = engine.process(Some(&view)) {
+                    break error;
+                }
+            }
+        });
+        assert_eq!(stopped, EngineError::Interrupted);
+        assert_eq!(engine.in_flight(), 0);
+        interrupt.go_on();
+        assert_eq!(engine.process(Some(&view)), Ok(Outcome::Picture));
+    }
+    assert!(engine.spent().denoise > std::time::Duration::ZERO);
 }
