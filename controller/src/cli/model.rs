@@ -100,7 +100,7 @@ fn measure(args: &Inspect) -> Result<(gst::Structure, gst::Structure, (u32, u32)
 /// Draws some frames and returns the element's statistics.
 fn draw(processor: &gst::Element, size: (u32, u32), frames: u32) -> Result<gst::Structure, String> {
     let text = format!(
-        "videotestsrc num-buffers={} pattern=ball ! video/x-raw,format=RGB,width={},height={},framerate=30/1",
+        "videotestsrc num-buffers={} pattern=ball ! video/x-raw,format=RGB,width={},height={},framerate=30/1 ! identity",
         frames.max(2),
         size.0,
         size.1
