@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export G_DEBUG ?= fatal-criticals
 
-.PHONY: run test check setup setup-run setup-test bench gpu doc screenshots
+.PHONY: run test test-windows check setup setup-run setup-test bench gpu doc screenshots
 
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
 run: setup-run
@@ -15,6 +15,10 @@ run: setup-run
 test: setup
 	$(CARGO) build --workspace --all-targets
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace; else $(CARGO) test --workspace -- --test-threads=1; fi
+
+## Build the Windows side and run its tests under wine; skipped, and said so, where that cannot be had
+test-windows:
+	@tests/windows
 
 ## What every commit passes: format, lints, spelling, licences
 check: setup

@@ -15,6 +15,7 @@ fn start() -> Result<()> {
     gst::init()?;
     gstscopediffusion::plugin_register_static()?;
     gstfalwebrtc::plugin_register_static()?;
+    gstspout::plugin_register_static()?;
     Ok(())
 }
 
@@ -121,12 +122,15 @@ fn every_text_is_covered_here() -> Result<()> {
     let covered = [
         "browser-diffusion-browser",
         "browser-fal-browser",
+        "camera-diffusion-spout",
         "camera-diffusion-window",
         "camera-fal-window",
         "file-diffusion-file",
         "file-fal-file",
         "prompt-window",
+        "spout-diffusion-spout",
         "spout-fal-spout",
+        "spout-window",
         "test-diffusion-window",
     ];
     assert_eq!(
@@ -225,6 +229,84 @@ fn browser_fal_browser_gives_what_the_app_makes() -> Result<()> {
     fill(&pipeline, "sink", &counting_sink()?)?;
 
     run(&pipeline)
+}
+
+/// Somebody who shares a picture, under a name that nobody else has.
+fn sharing() -> Result<(gst::Pipeline, String)> {
+    let name = format!("source of {}", std::process::id());
+    let text = format!(
+        "videotestsrc is-live=true pattern=ball ! video/x-raw,format=BGRA,width=320,height=240,framerate=30/1 ! spoutsink sender-name=\"{name}\""
+    );
+    let pipeline = gst::parse::launch(&text)?
+        .downcast()
+        .map_err(|_| anyhow!("no pipeline"))?;
+    Ok((pipeline, name))
+}
+
+/// Runs a text whose ends are shared, until [`FRAMES`] of its pictures have been seen.
+fn run_shared(pipeline: &gst::Pipeline) -> Result<()> {
+    let shown = format!("sink of {}", std::process::id());
+    slot::<gst::Element>(pipeline, "sink")?.set_property("sender-name", &shown);
+    let text = format!("spoutsrc sender-name=\"{shown}\" num-buffers={FRAMES} ! fakesink");
+    let watching = gst::parse::launch(&text)?
+        .downcast()
+        .map_err(|_| anyhow!("no pipeline"))?;
+    pipeline.set_state(gst::State::Playing)?;
+    let outcome = run(&watching);
+    pipeline.set_state(gst::State::Null)?;
+    outcome
+}
+
+/// As [`run_shared`], with somebody to share with at the other end.
+fn run_between(pipeline: &gst::Pipeline) -> Result<()> {
+    let (source, name) = sharing()?;
+    slot::<gst::Element>(pipeline, "source")?.set_property("sender-name", &name);
+    source.set_state(gst::State::Playing)?;
+    let outcome = run_shared(pipeline);
+    source.set_state(gst::State::Null)?;
+    outcome
+}
+
+#[test]
+fn spout_diffusion_spout_redraws_between_two_programs() -> Result<()> {
+    start()?;
+    run_between(&parse("spout-diffusion-spout")?)
+}
+
+#[test]
+fn spout_fal_spout_redraws_between_two_programs() -> Result<()> {
+    start()?;
+    let app = FalApp::start(Some("id:secret"))?;
+    let pipeline = parse("spout-fal-spout")?;
+    direct(&pipeline, &app)?;
+
+    run_between(&pipeline)
+}
+
+#[test]
+fn camera_diffusion_spout_shares_what_it_draws() -> Result<()> {
+    start()?;
+    let pipeline = parse("camera-diffusion-spout")?;
+    if !Path::new("/dev/video0").exists() {
+        fill(&pipeline, "source", &test_source()?)?;
+    }
+
+    run_shared(&pipeline)
+}
+
+#[test]
+fn spout_window_shows_what_is_shared() -> Result<()> {
+    start()?;
+    let (source, name) = sharing()?;
+    let pipeline = parse("spout-window")?;
+    slot::<gst::Element>(&pipeline, "source")?.set_property("sender-name", &name);
+    fill(&pipeline, "sink", &counting_sink()?)?;
+    source.set_state(gst::State::Playing)?;
+
+    let outcome = run(&pipeline);
+
+    source.set_state(gst::State::Null)?;
+    outcome
 }
 
 fn make_file(file: &Path) -> Result<()> {

@@ -240,7 +240,7 @@ fn a_killed_active_sender_does_not_hide_the_others() {
 
     newest.kill();
 
-    let mut receiver = directory.receiver(Target::Active).unwrap();
+    let mut receiver = directory.receiver(Target::Active { own: true }).unwrap();
     match receiver.next(GENEROUS).unwrap() {
         Event::Connected(description) => assert_eq!(description.name.as_str(), "old"),
         other => panic!("{other:?}"),

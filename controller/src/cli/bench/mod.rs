@@ -4,6 +4,7 @@
 //! gst-scope bench webrtc    the whole way of a frame, next to an aiortc server and a bare webrtcbin
 //! gst-scope bench engine    the model alone and inside its element
 //! gst-scope bench cloud     a session whose pictures are made elsewhere, and losing that
+//! gst-scope bench share     a frame handed to another process, next to shmsink and to one memcpy
 //! ```
 //!
 //! Decision: contenders are measured in turns (A B C A B C …) by the same client in the same run and reported as
@@ -21,6 +22,7 @@ mod negotiate;
 mod plot;
 mod process;
 mod report;
+mod share;
 mod stamp;
 mod trouble;
 mod webrtc;
@@ -44,6 +46,11 @@ enum Subject {
     Engine(engine::Args),
     /// Connecting to the cloud, what it adds, and how losses are survived; the cloud is a second server
     Cloud(cloud::Args),
+    /// A frame handed to another process: spoutsink and spoutsrc, next to shmsink and shmsrc and to one memcpy
+    Share(share::Args),
+    /// One side of a turn of `share`
+    #[command(hide = true)]
+    SharePeer(share::PeerArgs),
     /// The bare webrtcbin that `webrtc` compares with; prints its address and serves until killed
     #[command(hide = true)]
     Bridge,
@@ -55,6 +62,8 @@ pub(super) fn run(args: &Args) -> Result<(), CommandError> {
         Subject::Webrtc(args) => webrtc::run(args),
         Subject::Engine(args) => engine::run(args),
         Subject::Cloud(args) => cloud::run(args),
+        Subject::Share(args) => share::run(args),
+        Subject::SharePeer(args) => share::run_peer(args),
         Subject::Bridge => bridge::run(),
     };
     outcome.map_err(|err| CommandError::new(&err, "run it from the repository after `make setup`"))

@@ -23,6 +23,8 @@ macro_rules! from {
 }
 
 from!(
+    std::num::TryFromIntError,
+    gst::FlowError,
     std::io::Error,
     serde_json::Error,
     gst::glib::Error,

@@ -67,7 +67,7 @@ impl SenderList {
     }
 
     /// The names in the list's order.
-    pub fn names(&self) -> impl Iterator<Item = &RawName> {
+    pub fn names(&self) -> impl Iterator<Item = &RawName> + Clone {
         self.names.iter()
     }
 }

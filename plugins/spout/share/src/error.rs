@@ -74,6 +74,12 @@ pub enum ShareError {
         /// What it did.
         reason: String,
     },
+    /// The sender's texture opens on no adapter of this machine.
+    #[error("the texture of sender `{sender}` opens on none of this machine's graphics adapters")]
+    Unreachable {
+        /// Its name.
+        sender: String,
+    },
     /// This build has no such backend.
     #[error("video sharing by `{backend}` is not available on this system")]
     NoBackend {
@@ -102,6 +108,9 @@ impl ShareError {
             Self::ShortFrame { .. } => "send frames as large as the caps say",
             Self::Protocol { .. } => {
                 "restart the sending program; both sides should be of the same version"
+            }
+            Self::Unreachable { .. } => {
+                "run both programs on one adapter: Windows' graphics settings choose it for each program"
             }
             Self::NoBackend { .. } => "set the backend to `auto`",
         }

@@ -164,7 +164,11 @@ pub trait Loan: AsMut<[u8]> + Send + fmt::Debug {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Whichever is active at the time of connecting.
-    Active,
+    Active {
+        /// Whether senders of this very process count. Where they do, a program that shows what it receives may end
+        /// up looking at itself.
+        own: bool,
+    },
     /// The one of this name, whenever it appears.
     Named(SenderName),
 }

@@ -89,6 +89,41 @@ impl PixelFormat {
         }
     }
 
+    /// The format that a received frame is handed on in: those without a word are converted.
+    #[must_use]
+    pub fn received_as(self) -> Self {
+        match self {
+            Self::Bgra8 | Self::Bgrx8 | Self::Rgba8 | Self::Rgb10A2 | Self::Rgba16 => self,
+            Self::Rgba16Float | Self::Rgba16Signed | Self::Rgba32Float => Self::Rgba16,
+            Self::Rgba8Signed => Self::Rgba8,
+        }
+    }
+
+    /// Copies a row of received pixels, converting it to [`Self::received_as`]. The shorter one counts. Values below
+    /// 0 and above 1 are cut.
+    pub fn receive_row(self, from: &[u8], to: &mut [u8]) {
+        let wide = |value: f32| (value.clamp(0.0, 1.0) * 65_535.0).round() as u16;
+        match self {
+            Self::Bgra8 | Self::Bgrx8 | Self::Rgba8 | Self::Rgb10A2 | Self::Rgba16 => {
+                let len = from.len().min(to.len());
+                to[..len].copy_from_slice(&from[..len]);
+            }
+            Self::Rgba16Float => each(from, to, |half| {
+                wide(half_float(u16::from_le_bytes(half))).to_le_bytes()
+            }),
+            Self::Rgba16Signed => each(from, to, |signed| {
+                wide(f32::from(i16::from_le_bytes(signed)) / 32_767.0).to_le_bytes()
+            }),
+            Self::Rgba32Float => each(from, to, |float| {
+                wide(f32::from_le_bytes(float)).to_le_bytes()
+            }),
+            Self::Rgba8Signed => each(from, to, |[signed]: [u8; 1]| {
+                let value = f32::from(signed.cast_signed().max(0)) / 127.0;
+                [(value * 255.0).round() as u8]
+            }),
+        }
+    }
+
     /// Makes pixels black and opaque.
     pub fn paint_black(self, pixels: &mut [u8]) {
         let black: &[u8] = match self {
@@ -112,6 +147,34 @@ impl PixelFormat {
             Self::Rgba16 | Self::Rgba16Float | Self::Rgba16Signed => 8,
             Self::Rgba32Float => 16,
         }
+    }
+}
+
+/// Converts channel by channel.
+fn each<const FROM: usize, const TO: usize>(
+    from: &[u8],
+    to: &mut [u8],
+    convert: impl Fn([u8; FROM]) -> [u8; TO],
+) {
+    let (from, _) = from.as_chunks::<FROM>();
+    let (to, _) = to.as_chunks_mut::<TO>();
+    for (from, to) in from.iter().zip(to) {
+        *to = convert(*from);
+    }
+}
+
+/// The value of a half precision float; what is no number is 0.
+fn half_float(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (
+        i32::from(bits >> 10 & 0x1f),
+        f32::from(bits & 0x3ff) / 1024.0,
+    );
+    match (exponent, fraction) {
+        (0, fraction) => sign * fraction * 2.0_f32.powi(-14),
+        (31, 0.0) => sign * f32::MAX,
+        (31, _) => 0.0,
+        (exponent, fraction) => sign * (1.0 + fraction) * 2.0_f32.powi(exponent - 15),
     }
 }
 
@@ -166,6 +229,54 @@ mod tests {
             let mut pixels = vec![9; 3 * format.bytes() as usize];
             format.paint_black(&mut pixels);
             assert!(pixels.iter().all(|byte| *byte != 9), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn what_gstreamer_has_no_word_for_is_converted() {
+        let row = |format: PixelFormat, from: &[u8]| {
+            let mut to = vec![0; 4 * format.received_as().bytes() as usize / 4];
+            format.receive_row(from, &mut to);
+            to
+        };
+        // 1.0, 0.5, 0.0, 2.0 and so on, as each format writes them.
+        let half = [0x00, 0x3c, 0x00, 0x38, 0x00, 0x80, 0x00, 0x40];
+        assert_eq!(
+            row(PixelFormat::Rgba16Float, &half),
+            [255, 255, 0, 128, 0, 0, 255, 255]
+        );
+        let signed = [0xff, 0x7f, 0x00, 0x80, 0x00, 0x00, 0xff, 0x7f];
+        assert_eq!(
+            row(PixelFormat::Rgba16Signed, &signed),
+            [255, 255, 0, 0, 0, 0, 255, 255]
+        );
+        let floats: Vec<u8> = [1.0_f32, -1.0, f32::NAN, 9.0]
+            .iter()
+            .flat_map(|f| f.to_le_bytes())
+            .collect();
+        assert_eq!(
+            row(PixelFormat::Rgba32Float, &floats),
+            [255, 255, 0, 0, 0, 0, 255, 255]
+        );
+        assert_eq!(
+            row(PixelFormat::Rgba8Signed, &[127, 0x80, 0, 64]),
+            [255, 0, 0, 129]
+        );
+        for format in PixelFormat::ALL {
+            assert!(format.received_as().word().is_some());
+        }
+    }
+
+    #[test]
+    fn half_floats_are_read() {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x7e00, 0.0),
+        ] {
+            assert_eq!(half_float(bits), value);
         }
     }
 

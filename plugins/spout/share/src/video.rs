@@ -102,6 +102,13 @@ impl<'a> Picture<'a> {
         same.then(|| self.bytes.get(..video.frame_len())).flatten()
     }
 
+    /// Whether all rows are there.
+    pub fn is_long_enough(&self, video: &Video) -> bool {
+        let row = (video.width * video.format.bytes()) as usize;
+        let rows = video.height as usize;
+        self.stride >= row && self.bytes.len() >= self.stride * rows.saturating_sub(1) + row
+    }
+
     /// Copies the frame into memory laid out as `video` says.
     ///
     /// # Errors
@@ -111,8 +118,8 @@ impl<'a> Picture<'a> {
         let row = (video.width * video.format.bytes()) as usize;
         let rows = video.height as usize;
         let short = |expected, actual| Err(ShareError::ShortFrame { expected, actual });
-        let needed = self.stride * rows.saturating_sub(1) + row;
-        if self.stride < row || self.bytes.len() < needed {
+        if !self.is_long_enough(video) {
+            let needed = self.stride * rows.saturating_sub(1) + row;
             return short(needed.max(row * rows), self.bytes.len());
         }
         if to.len() < video.frame_len() {

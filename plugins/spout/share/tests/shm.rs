@@ -55,7 +55,9 @@ impl Place {
     }
 
     fn any(&self) -> Box<dyn Receiver> {
-        self.directory.receiver(Target::Active).unwrap()
+        self.directory
+            .receiver(Target::Active { own: true })
+            .unwrap()
     }
 
     fn files(&self) -> Vec<String> {
@@ -440,6 +442,17 @@ fn the_active_link_to_a_dead_sender_hides_nobody() {
 
     assert_eq!(connected(&mut *place.any()).name, name("living"));
     assert_eq!(place.directory.active().unwrap(), Some(name("living")));
+}
+
+#[test]
+fn a_receiver_may_refuse_to_look_at_its_own_process() {
+    let place = place();
+    let _own = place.sender("own", video(8, 8));
+    let target = Target::Active { own: false };
+    let mut receiver = place.directory.receiver(target).unwrap();
+
+    let short = Duration::from_millis(300);
+    assert!(matches!(receiver.next(short), Ok(Event::Idle)));
 }
 
 #[test]

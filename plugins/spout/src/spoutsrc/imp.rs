@@ -132,7 +132,7 @@ impl BaseSrcImpl for SpoutSrc {
         let settings = self.settings.lock().unwrap().clone();
         let failed = |error: ShareError| errors::share(&error);
         let target = match settings.sender_name.as_str() {
-            "" => Target::Active,
+            "" => Target::Active { own: false },
             name => {
                 Target::Named(SenderName::of_other(name).map_err(|error| failed(error.into()))?)
             }

@@ -82,7 +82,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
     vec![
         glib::ParamSpecString::builder("sender-name")
             .nick("Sender name")
-            .blurb("Name of the sender; empty takes the active one and stays with it until it closes")
+            .blurb("Name of the sender; empty takes the active one, never one of this process, and stays with it until it closes")
             .default_value(Some(defaults.sender_name.as_str()))
             .mutable_ready()
             .build(),

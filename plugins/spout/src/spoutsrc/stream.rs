@@ -79,7 +79,7 @@ impl Stream {
 
     fn target_name(&self) -> String {
         match &self.target {
-            Target::Active => "an active sender".into(),
+            Target::Active { .. } => "an active sender".into(),
             Target::Named(name) => format!("sender `{name}`"),
         }
     }

@@ -7,6 +7,9 @@ use crate::{Directory, ShareError};
 #[cfg(target_os = "linux")]
 pub mod shm;
 
+#[cfg(windows)]
+pub mod spout;
+
 /// How video is shared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Backend {
@@ -28,10 +31,13 @@ pub fn open(backend: Backend) -> Result<Arc<dyn Directory>, ShareError> {
     match backend {
         #[cfg(target_os = "linux")]
         Backend::Auto | Backend::Shm => Ok(Arc::new(shm::ShmDirectory::open()?)),
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(windows)]
+        Backend::Auto | Backend::Spout => Ok(Arc::new(spout::SpoutDirectory)),
+        #[cfg(not(any(target_os = "linux", windows)))]
         Backend::Auto => Err(ShareError::NoBackend { backend: "auto" }),
         #[cfg(not(target_os = "linux"))]
         Backend::Shm => Err(ShareError::NoBackend { backend: "shm" }),
+        #[cfg(not(windows))]
         Backend::Spout => Err(ShareError::NoBackend { backend: "spout" }),
     }
 }

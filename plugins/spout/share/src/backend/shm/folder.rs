@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::socket::connect_to;
+use super::socket::{connect_to, peer};
 use crate::{SenderName, ShareError};
 
 /// How long another process may hold the lock: nothing slow is done under it.
@@ -198,12 +198,16 @@ fn none_of_system(error: ShareError) -> ShareError {
 
 /// Whether somebody listens at `path`.
 pub(super) fn is_alive(path: &Path) -> bool {
-    let Ok((address, _open)) = Folder::address(path) else {
-        return false;
-    };
+    listener(path).is_some()
+}
+
+/// The process that listens at `path`; 0 if it has no time to say.
+pub(super) fn listener(path: &Path) -> Option<u32> {
+    let (address, _open) = Folder::address(path).ok()?;
     match connect_to(&address) {
-        Ok(_) => true,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        Ok(socket) => Some(peer(&socket)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(0),
+        Err(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::folder::{Folder, is_alive};
+use super::folder::{Folder, listener};
 use super::link::Link;
 use super::listing;
 use super::socket::{self, Bell};
@@ -51,10 +51,18 @@ impl ShmReceiver {
     fn look(&mut self) -> Result<Option<Link>, ShareError> {
         let socket = match &self.target {
             Target::Named(name) => Some(self.folder.socket(name)),
-            Target::Active => match self.folder.active().filter(|socket| is_alive(socket)) {
-                Some(socket) => Some(socket),
-                None => self.first_living()?,
-            },
+            Target::Active { own } => {
+                let own = *own;
+                let counts = |pid| own || pid != std::process::id();
+                match self
+                    .folder
+                    .active()
+                    .filter(|socket| listener(socket).is_some_and(counts))
+                {
+                    Some(socket) => Some(socket),
+                    None => self.first_living(counts)?,
+                }
+            }
         };
         match socket {
             Some(socket) => self.call(&socket),
@@ -63,7 +71,10 @@ impl ShmReceiver {
     }
 
     /// Spout finds nobody when the active sender crashed; we take the first that lives.
-    fn first_living(&mut self) -> Result<Option<PathBuf>, ShareError> {
+    fn first_living(
+        &mut self,
+        counts: impl Fn(u32) -> bool,
+    ) -> Result<Option<PathBuf>, ShareError> {
         if self.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
             return Ok(None);
         }
@@ -71,6 +82,7 @@ impl ShmReceiver {
         self.asked = Some(Instant::now());
         let names: Vec<_> = living
             .into_iter()
+            .filter(|description| counts(description.process))
             .map(|description| description.name)
             .collect();
         Ok(choose(None, names.iter()).map(|name| self.folder.socket(name)))

@@ -45,6 +45,14 @@ pub(super) fn connect_to(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// The process at the other end, as the kernel knows it; 0 if it does not.
+pub(super) fn peer(socket: &OwnedFd) -> u32 {
+    let credentials = rustix::net::sockopt::socket_peercred(socket);
+    credentials.map_or(0, |credentials| {
+        credentials.pid.as_raw_nonzero().get().unsigned_abs()
+    })
+}
+
 /// The next connection, `None` if there is none now.
 pub(super) fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
     accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()
