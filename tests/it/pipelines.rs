@@ -274,16 +274,6 @@ fn spout_diffusion_spout_redraws_between_two_programs() -> Result<()> {
 }
 
 #[test]
-fn spout_fal_spout_redraws_between_two_programs() -> Result<()> {
-    start()?;
-    let app = FalApp::start(Some("id:secret"))?;
-    let pipeline = parse("spout-fal-spout")?;
-    direct(&pipeline, &app)?;
-
-    run_between(&pipeline)
-}
-
-#[test]
 fn camera_diffusion_spout_shares_what_it_draws() -> Result<()> {
     start()?;
     let pipeline = parse("camera-diffusion-spout")?;

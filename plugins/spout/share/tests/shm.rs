@@ -5,70 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
-    Description, Directory, Event, Frame, Picture, PixelFormat, Receiver, Sender, SenderName,
-    SenderWish, Sent, Stamp, Target, Video,
+    Description, Directory, Event, Frame, Picture, PixelFormat, Receiver, Sender, Sent, Stamp,
+    Target, Video,
 };
 
+mod place;
+
+use place::{name, place, video};
+
 const GENEROUS: Duration = Duration::from_secs(10);
-
-struct Place {
-    _outer: tempfile::TempDir,
-    folder: Folder,
-    directory: ShmDirectory,
-}
-
-fn place() -> Place {
-    let outer = tempfile::tempdir().unwrap();
-    let folder = Folder::at(&outer.path().join("spout")).unwrap();
-    let directory = ShmDirectory::of(folder.clone());
-    Place {
-        _outer: outer,
-        folder,
-        directory,
-    }
-}
-
-fn name(name: &str) -> SenderName {
-    SenderName::new(name).unwrap()
-}
-
-fn video(width: u32, height: u32) -> Video {
-    Video::new(width, height, PixelFormat::Bgra8)
-}
-
-impl Place {
-    fn sender(&self, called: &str, video: Video) -> Box<dyn Sender> {
-        let wish = SenderWish {
-            name: name(called),
-            video,
-            make_active: true,
-        };
-        self.directory.sender(&wish).unwrap()
-    }
-
-    fn receiver(&self, called: &str) -> Box<dyn Receiver> {
-        self.directory
-            .receiver(Target::Named(name(called)))
-            .unwrap()
-    }
-
-    fn any(&self) -> Box<dyn Receiver> {
-        self.directory
-            .receiver(Target::Active { own: true })
-            .unwrap()
-    }
-
-    fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
 
 fn picture(bytes: &[u8], stride: usize) -> Picture<'_> {
     Picture {

@@ -83,7 +83,8 @@ impl Entry {
             Way::Shm => gst::ElementFactory::make("shmsink")
                 .property("socket-path", socket(&args.place))
                 .property("shm-size", u32::try_from(8 * frame_len(args))?)
-                .property("wait-for-connection", true)
+                // With it, shmsink never ends once its last client has gone.
+                .property("wait-for-connection", false)
                 .build()?,
         };
         for property in ["sync", "async", "enable-last-sample"] {
