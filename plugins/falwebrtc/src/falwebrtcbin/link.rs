@@ -26,6 +26,9 @@ use super::servers;
 /// For the last packets to leave.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(15);
 
+/// Longer than a connection ever takes to end by itself.
+const TEARDOWN: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What happened on a link.
 #[derive(Debug)]
 pub(crate) enum Happened {
@@ -379,16 +382,32 @@ impl Link {
     }
 }
 
-/// Stops and frees everything; blocks for the milliseconds that GStreamer's threads take to end.
+/// Stops and frees everything. GStreamer's threads end within milliseconds, but for one that just asks the name server
+/// for a STUN server's address: nobody waits for that.
 impl Drop for Link {
     fn drop(&mut self) {
         self.flow.disconnect();
         self.farewell();
-        // The channel refers back to webrtcbin.
+        // Both refer back to webrtcbin.
         self.channel = None;
-        self.bin.set_state(gst::State::Null).ok();
+        self.sender = None;
         if let Some(element) = self.bin.parent().and_downcast::<gst::Bin>() {
             element.remove(&self.bin).ok();
+        }
+        let bin = self.bin.clone();
+        let (tell, ended) = std::sync::mpsc::channel();
+        let end = move || {
+            bin.set_state(gst::State::Null).ok();
+            drop(bin);
+            // Whoever waited may have gone on.
+            tell.send(()).ok();
+        };
+        let ending = std::thread::Builder::new()
+            .name("falwebrtc-end".into())
+            .spawn(end);
+        match ending {
+            Ok(_) => drop(ended.recv_timeout(TEARDOWN)),
+            Err(_) => drop(self.bin.set_state(gst::State::Null)),
         }
     }
 }
