@@ -63,7 +63,7 @@ impl CloudLane {
         processing
             .start()
             .map_err(|error| event::reason(&mut news).map_or(error, MediaError::Pipeline))?;
-        tokio::spawn(listen(news, trouble.clone()));
+        tokio::spawn(listen(news, trouble.clone(), processing.exit()));
         let lane = Self {
             processing,
             door: Arc::new(door),
@@ -153,12 +153,27 @@ impl CloudLane {
     }
 }
 
-/// Remembers what went wrong.
-async fn listen(mut news: mpsc::UnboundedReceiver<Event>, trouble: Arc<Mutex<Option<String>>>) {
+/// Remembers what went wrong, and tells the session at once when the app is no longer reached.
+async fn listen(
+    mut news: mpsc::UnboundedReceiver<Event>,
+    trouble: Arc<Mutex<Option<String>>>,
+    exit: processing::Exit,
+) {
     while let Some(event) = news.recv().await {
-        if let Event::Failed(reason) | Event::ProcessorStopped(reason) = event {
-            tracing::warn!(reason, "the cloud connection failed");
-            *trouble.lock().unwrap() = Some(reason);
+        match event {
+            Event::Failed(reason) | Event::ProcessorStopped(reason) => {
+                tracing::warn!(reason, "the cloud connection failed");
+                *trouble.lock().unwrap() = Some(reason);
+            }
+            Event::Stage(stage) => {
+                tracing::info!(stage, "the cloud connection");
+                if stage != "live"
+                    && let Some((_, handover)) = processing::connected(&exit)
+                {
+                    handover.lose_cloud();
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Event {
     Latency,
     /// A change was refused; everything goes on as before.
     Refused(String),
+    /// A processor elsewhere is reached, or no longer: its word for how far it has come.
+    Stage(String),
     /// A processor stopped for a reason of its own.
     ProcessorStopped(String),
     /// A pipeline posted an error.
@@ -70,13 +72,17 @@ fn read(message: &gst::MessageRef) -> Option<Event> {
         }
         gst::MessageView::Latency(_) => Some(Event::Latency),
         gst::MessageView::Element(element) => {
-            let structure = element
-                .structure()
-                .filter(|structure| structure.name() == "processor-stopped")?;
-            let reason = structure
-                .get::<String>("reason")
-                .unwrap_or_else(|_| "the processor stopped".into());
-            Some(Event::ProcessorStopped(reason))
+            let structure = element.structure()?;
+            match structure.name().as_str() {
+                "processor-stopped" => {
+                    let reason = structure.get::<String>("reason");
+                    Some(Event::ProcessorStopped(
+                        reason.unwrap_or_else(|_| "the processor stopped".into()),
+                    ))
+                }
+                "connection-stage" => Some(Event::Stage(structure.get("stage").ok()?)),
+                _ => None,
+            }
         }
         _ => None,
     }

@@ -86,6 +86,11 @@ impl Handover {
         ways.switch.attach(falls_back);
     }
 
+    /// The cloud lane says that it is lost: home takes over with the next frame.
+    pub(crate) fn lose_cloud(&self) {
+        self.ways.lock().unwrap().switch.lose();
+    }
+
     /// Home is shown from the next frame on.
     pub(crate) fn detach_cloud(&self) {
         let mut ways = self.ways.lock().unwrap();

@@ -44,7 +44,7 @@ pub(crate) struct Processing {
 }
 
 /// Where finished pictures go, as which lane's; nowhere while nobody is connected.
-type Exit = Arc<Mutex<Option<(Lane, Weak<Handover>)>>>;
+pub(crate) type Exit = Arc<Mutex<Option<(Lane, Weak<Handover>)>>>;
 
 impl Processing {
     /// Builds the chain. `None` when there is nothing to do between decoder and encoder. The inlet is the chain's
@@ -118,6 +118,11 @@ impl Processing {
     /// Finished pictures go here from now on.
     pub(crate) fn connect(&self, lane: Lane, handover: &Arc<Handover>) {
         *self.exit.lock().unwrap() = Some((lane, Arc::downgrade(handover)));
+    }
+
+    /// A way to whoever is connected, for longer than the chain is borrowed.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit.clone()
     }
 
     /// Finished pictures go nowhere.
@@ -272,7 +277,7 @@ fn collect(pipeline: &gst::Pipeline, exit: Exit, marks: Arc<Marks>) -> Result<()
 }
 
 /// Who is connected right now; nothing is locked when this returns.
-fn connected(exit: &Exit) -> Option<(Lane, Arc<Handover>)> {
+pub(crate) fn connected(exit: &Exit) -> Option<(Lane, Arc<Handover>)> {
     let (lane, handover) = exit.lock().unwrap().clone()?;
     Some((lane, handover.upgrade()?))
 }

@@ -57,6 +57,13 @@ impl Switch {
         self.cloud = None;
     }
 
+    /// The cloud lane itself says that it is lost.
+    pub fn lose(&mut self) {
+        if let Some(cloud) = &mut self.cloud {
+            cloud.lost();
+        }
+    }
+
     /// Whose pictures are in view.
     pub fn shown(&self) -> Lane {
         match &self.cloud {
@@ -121,9 +128,13 @@ impl Cloud {
             .last
             .is_some_and(|last| now.saturating_sub(last) > self.patience());
         if lost && self.shown {
-            self.shown = false;
-            self.in_a_row = 0;
+            self.lost();
         }
+    }
+
+    fn lost(&mut self) {
+        self.shown = false;
+        self.in_a_row = 0;
     }
 }
 
@@ -194,6 +205,17 @@ mod tests {
 
         assert_eq!(switch.shown(), Lane::Cloud);
         assert!(!switch.shows(Lane::Home, ms(last + 10)));
+    }
+
+    #[test]
+    fn a_lane_that_says_it_is_lost_is_believed_at_once() {
+        let mut switch = Switch::default();
+        switch.attach(true);
+        let last = delivering(&mut switch, 0, 40, 33);
+
+        switch.lose();
+
+        assert!(switch.feeds_home(ms(last + 1)) && switch.shows(Lane::Home, ms(last + 2)));
     }
 
     #[test]

@@ -281,6 +281,8 @@ impl Actor {
                 self.watchdog.hung_up(self.state.born.elapsed());
             }
             Event::HungUp => self.watchdog.hung_up(self.state.born.elapsed()),
+            // Of a cloud lane, which listens itself.
+            Event::Stage(_) => {}
             Event::Refused(reason) => self.post(&outbox::error(&reason)),
             Event::Disconnected(reason) => return Some(End::Gone(reason)),
             Event::ProcessorStopped(reason) | Event::Failed(reason) => {

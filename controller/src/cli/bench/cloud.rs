@@ -68,7 +68,10 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
     let mut far = Some(far);
     for loss in 1..=args.losses {
         tracing::info!("loss {loss} of {}", args.losses);
+        until_shown(&near, true)?;
         client.forget();
+        // The gap begins with a picture from before it.
+        std::thread::sleep(Duration::from_millis(200));
         drop(far.take());
         until_shown(&near, false)?;
         let seen = client.watch_on(Duration::from_millis(300));
@@ -82,6 +85,8 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
         far = Some(again);
         client.watch(Duration::from_secs(1));
     }
+    // What a connection has used goes a moment after it.
+    std::thread::sleep(Duration::from_secs(3));
     let after = Usage::of(near.id())?;
     figures.left_behind = Some((after.threads - before.threads, after.files - before.files));
     print(&figures, args)
