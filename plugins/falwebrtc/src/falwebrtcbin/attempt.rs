@@ -99,7 +99,7 @@ impl Attempt {
             codecs,
             channel,
             latency: settings.latency,
-            stun_server: settings.stun_server.clone(),
+            stun_server: settings.stun(),
             turn_servers: settings.turn_servers.clone(),
             app_servers,
             queue_size: settings.queue_size as usize,

@@ -64,7 +64,7 @@ fn far_end() -> Vec<glib::ParamSpec> {
             .mutable_ready()
             .build(),
         text("user-id", "User", "Told to apps that ask who the user is (dialect scope)", None),
-        text("stun-server", "STUN server", "stun://host:port, or empty for none", Some("stun://stun.l.google.com:19302")),
+        text("stun-server", "STUN server", "stun://host:port, or empty for none; the default is not asked for an app on this machine", Some(Settings::STUN)),
         gst::ParamSpecArray::builder("turn-servers")
             .nick("TURN servers")
             .blurb("turn(s)://user:password@host:port, any number; write only, because of the passwords")

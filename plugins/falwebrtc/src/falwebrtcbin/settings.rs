@@ -160,7 +160,7 @@ impl Default for Settings {
             encoding: EncodingSetting::default(),
             auth: AuthSetting::default(),
             user_id: None,
-            stun_server: Some("stun://stun.l.google.com:19302".into()),
+            stun_server: Some(Self::STUN.into()),
             turn_servers: Vec::new(),
             codecs: Codec::ALL.into(),
             queue_size: 2,
@@ -222,6 +222,19 @@ impl Settings {
         }
     }
 
+    /// What fal's own clients ask for their public address.
+    pub(crate) const STUN: &str = "stun://stun.l.google.com:19302";
+
+    /// The server to ask. An app on this very machine needs none, so nobody outside is asked by default.
+    pub(crate) fn stun(&self) -> Option<String> {
+        let host = self.run_url.split("://").nth(1).unwrap_or_default();
+        let here = ["127.", "localhost", "[::1]"]
+            .iter()
+            .any(|local| host.starts_with(local));
+        let asked = self.stun_server.clone();
+        asked.filter(|server| !here || server != Self::STUN)
+    }
+
     /// A paused app sends no pictures, and that is no fault.
     pub(crate) fn is_paused(&self) -> bool {
         self.parameters
@@ -245,6 +258,16 @@ mod tests {
             serde_json::Value::Object(settings.parameters).to_string(),
             r#"{"a":3,"b":{"c":2}}"#
         );
+    }
+
+    #[test]
+    fn an_app_on_this_machine_needs_no_stun_server() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.stun().as_deref(), Some(Settings::STUN));
+        settings.run_url = "ws://127.0.0.1:9000".into();
+        assert_eq!(settings.stun(), None);
+        settings.stun_server = Some("stun://here:3478".into());
+        assert_eq!(settings.stun().as_deref(), Some("stun://here:3478"));
     }
 
     #[test]
