@@ -20,9 +20,51 @@ pub(crate) struct Downstream {
     black: Option<Picture>,
 }
 
-/// Raw video in system memory.
+/// Raw formats in system memory, the likeliest first. Named one by one: GStreamer's own list grows with every version.
+const FORMATS: [&str; 30] = [
+    "I420",
+    "NV12",
+    "YV12",
+    "NV21",
+    "YUY2",
+    "UYVY",
+    "YVYU",
+    "VYUY",
+    "RGB",
+    "BGR",
+    "RGBx",
+    "BGRx",
+    "xRGB",
+    "xBGR",
+    "RGBA",
+    "BGRA",
+    "ARGB",
+    "ABGR",
+    "AYUV",
+    "A420",
+    "Y42B",
+    "Y444",
+    "Y41B",
+    "NV16",
+    "NV24",
+    "GRAY8",
+    "GRAY16_LE",
+    "RGB16",
+    "I420_10LE",
+    "P010_10LE",
+];
+
+/// Raw video.
 pub(crate) fn template() -> gst::Caps {
-    gst_video::VideoCapsBuilder::new().build()
+    gst::Caps::builder("video/x-raw")
+        .field("format", gst::List::new(FORMATS))
+        .field("width", gst::IntRange::new(1, i32::MAX))
+        .field("height", gst::IntRange::new(1, i32::MAX))
+        .field(
+            "framerate",
+            gst::FractionRange::new(gst::Fraction::new(0, 1), gst::Fraction::new(i32::MAX, 1)),
+        )
+        .build()
 }
 
 /// What can be sent: raw video, or what needs no encoder of ours. Far ends take no more than the baseline of H.264.
