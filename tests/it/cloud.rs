@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use scope_tests::fal::FalApp;
-use scope_tests::peer::{colour, distance};
+use scope_tests::peer::colour;
 use scope_tests::{Controller, Peer};
 use serde_json::{Value, json};
 
@@ -47,23 +47,6 @@ fn status(controller: &Controller, what: &str, wanted: impl Fn(&Value) -> bool) 
     }
 }
 
-/// Waits until both halves of the client's picture are as wanted.
-fn sees(client: &mut Peer, what: &str, wanted: [[f64; 3]; 2]) -> Result<()> {
-    let end = Instant::now() + LONG;
-    loop {
-        let seen = client.frames(1)?;
-        let near =
-            |side, wanted| Ok::<_, anyhow::Error>(distance(colour(&seen, side)?, wanted) < 40.0);
-        if near("left", wanted[0])? && near("right", wanted[1])? {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < end,
-            "{what} was not seen within {LONG:?}: {seen}"
-        );
-    }
-}
-
 #[test]
 fn a_session_goes_to_the_cloud_and_comes_back_while_it_runs() -> Result<()> {
     let app = FalApp::start(Some(KEY))?;
@@ -71,10 +54,10 @@ fn a_session_goes_to_the_cloud_and_comes_back_while_it_runs() -> Result<()> {
     controller.load("passthrough", &json!({}))?;
     let mut client = Peer::client(&controller)?;
     client.offer(json!({"mode": "legacy"}))?;
-    sees(&mut client, "its own picture", SENT)?;
+    client.sees("its own picture", SENT)?;
 
     connect(&controller)?;
-    sees(&mut client, "the cloud's picture", INVERTED)?;
+    client.sees("the cloud's picture", INVERTED)?;
 
     let metrics = controller.ask("GET", "/api/v1/session/metrics", None)?;
     let session = metrics["sessions"]
@@ -88,7 +71,7 @@ fn a_session_goes_to_the_cloud_and_comes_back_while_it_runs() -> Result<()> {
     assert!(session["frames_from_cloud"].as_u64() > Some(0), "{session}");
 
     controller.ask("POST", "/api/v1/fal/disconnect", Some(&json!({})))?;
-    sees(&mut client, "its own picture again", SENT)?;
+    client.sees("its own picture again", SENT)?;
     app.wait("the app is left alone", LONG, |report| {
         report["open"] == json!(0)
     })?;
@@ -113,18 +96,18 @@ fn a_lost_cloud_shows_the_local_picture_and_takes_over_again() -> Result<()> {
     )?;
     let mut client = Peer::client(&controller)?;
     client.offer(json!({"mode": "legacy"}))?;
-    sees(&mut client, "the cloud's picture", INVERTED)?;
+    client.sees("the cloud's picture", INVERTED)?;
 
     app.faults(&json!({"rest": {"upgrade_status": 503}}))?;
     app.act("replace", json!({}))?;
-    sees(&mut client, "the local picture", SENT)?;
+    client.sees("the local picture", SENT)?;
     let lost = status(&controller, "a connection on its way back", |status| {
         status["connecting"] == json!(true)
     })?;
     assert_eq!(lost["connected"], json!(false), "{lost}");
 
     app.faults(&json!({"rest": {}}))?;
-    sees(&mut client, "the cloud's picture again", INVERTED)?;
+    client.sees("the cloud's picture again", INVERTED)?;
     Ok(())
 }
 
@@ -138,7 +121,7 @@ fn parameters_reach_the_cloud_and_those_said_before_do_too() -> Result<()> {
     client.frames(5)?;
 
     connect(&controller)?;
-    sees(&mut client, "the cloud's picture", INVERTED)?;
+    client.sees("the cloud's picture", INVERTED)?;
     client.ask(
         "send",
         json!({"data": {"prompts": [{"text": "after", "weight": 1.0}], "spout_sender": {"enabled": false}}}),
@@ -189,7 +172,7 @@ fn one_controller_is_the_cloud_of_another() -> Result<()> {
     near.load("passthrough", &json!({}))?;
     let mut client = Peer::client(&near)?;
     client.offer(json!({"mode": "legacy", "prompts": ["blueprint"]}))?;
-    sees(&mut client, "its own picture", SENT)?;
+    client.sees("its own picture", SENT)?;
 
     near.ask(
         "POST",
@@ -236,7 +219,7 @@ fn a_text_session_goes_to_the_cloud_too() -> Result<()> {
 
     connect(&controller)?;
 
-    sees(&mut client, "the inverse of black", [[255.0; 3]; 2])
+    client.sees("the inverse of black", [[255.0; 3]; 2])
 }
 
 #[test]

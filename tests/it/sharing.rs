@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use scope_tests::fal::FalApp;
-use scope_tests::peer::{colour, distance};
+use scope_tests::peer::distance;
 use scope_tests::{Controller, Peer, house};
 use serde_json::json;
 
@@ -58,43 +58,26 @@ fn controller(folder: &Path) -> Result<Controller> {
     Ok(controller)
 }
 
-/// Waits until both halves of the client's picture are as wanted.
-fn sees(client: &mut Peer, what: &str, wanted: [[f64; 3]; 2]) -> Result<()> {
-    let end = Instant::now() + LONG;
-    loop {
-        let seen = client.frames(1)?;
-        let near =
-            |side, wanted| Ok::<_, anyhow::Error>(distance(colour(&seen, side)?, wanted) < 40.0);
-        if near("left", wanted[0])? && near("right", wanted[1])? {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < end,
-            "{what} was not seen within {LONG:?}: {seen}"
-        );
-    }
-}
-
 #[test]
 fn a_session_takes_another_applications_picture_and_gives_it_back() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let controller = controller(folder.path())?;
     let mut client = Peer::client(&controller)?;
     client.offer(json!({"mode": "legacy"}))?;
-    sees(&mut client, "its own picture", SENT)?;
+    client.sees("its own picture", SENT)?;
 
     let _sender = violet_sender(folder.path())?;
     client.ask(
         "send",
         json!({"data": {"spout_receiver": {"enabled": true, "name": "Violet"}}}),
     )?;
-    sees(&mut client, "the other application's picture", [VIOLET; 2])?;
+    client.sees("the other application's picture", [VIOLET; 2])?;
     client.ask(
         "send",
         json!({"data": {"spout_receiver": {"enabled": false}}}),
     )?;
 
-    sees(&mut client, "its own picture again", SENT)
+    client.sees("its own picture again", SENT)
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::{Controller, programs};
 
 /// Longer than any wait a command may ask for.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a picture may take to become another.
+const SEEING: Duration = Duration::from_secs(30);
 /// How long a peer may take to leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -133,6 +135,25 @@ impl Peer {
     /// They do not come.
     pub fn frames(&mut self, count: u32) -> Result<Value> {
         self.ask("frames", json!({"count": count}))
+    }
+
+    /// Waits until the left and the right half of the client's picture have these mean colours, about.
+    ///
+    /// # Errors
+    ///
+    /// They do not within half a minute, or no frames come.
+    pub fn sees(&mut self, what: &str, halves: [[f64; 3]; 2]) -> Result<()> {
+        let end = Instant::now() + SEEING;
+        loop {
+            let seen = self.frames(1)?;
+            let [left, right] = [colour(&seen, "left")?, colour(&seen, "right")?];
+            if distance(left, halves[0]) < 40.0 && distance(right, halves[1]) < 40.0 {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("{what} was not seen within {SEEING:?}: {seen}");
+            }
+        }
     }
 
     /// Ends the peer without any farewell, as a crash does.

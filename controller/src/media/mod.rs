@@ -27,6 +27,7 @@ pub mod marks;
 pub mod meter;
 pub(crate) mod negotiate;
 pub mod offer;
+pub(crate) mod outlet;
 pub(crate) mod peer;
 pub(crate) mod processing;
 pub(crate) mod receive;

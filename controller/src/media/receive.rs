@@ -9,6 +9,7 @@ use super::error::{MediaError, make};
 use super::event::{Event, Events};
 use super::handover::{Handover, Source};
 use super::marks::Marks;
+use super::outlet::outlet;
 use super::rtp;
 
 /// Decodes what comes on the input line and lets everything else run out.
@@ -56,29 +57,16 @@ fn decode(
         .and_then(|rtp| rtp.get::<String>("encoding-name").ok())
         .unwrap_or_default();
     let mut elements = codec::decoders(&encoding)?;
-    let sink = gst_app::AppSink::builder()
-        .caps(&gst::Caps::new_empty_simple("video/x-raw"))
-        .sync(false)
-        .async_(false)
-        .max_buffers(1)
-        .drop(true)
-        .enable_last_sample(false)
-        .build();
     let marks = Arc::new(Marks::default());
     let (handover, known) = (handover.clone(), marks.clone());
-    sink.set_callbacks(
-        gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                let mark = sample
-                    .buffer()
-                    .and_then(gst::BufferRef::pts)
-                    .and_then(|time| known.of(time.nseconds()));
-                handover.decoded(Source::Client, &sample, mark);
-                Ok(gst::FlowSuccess::Ok)
-            })
-            .build(),
-    );
+    let sink = outlet(move |sample| {
+        let mark = sample
+            .buffer()
+            .and_then(gst::BufferRef::pts)
+            .and_then(|time| known.of(time.nseconds()));
+        handover.decoded(Source::Client, &sample, mark);
+    });
+    sink.set_caps(Some(&gst::Caps::new_empty_simple("video/x-raw")));
     elements.push(sink.upcast());
     codec::add_linked(pipeline, &elements)?;
     for element in elements.iter().rev() {

@@ -6,6 +6,7 @@ use gst::prelude::*;
 use tokio::sync::mpsc;
 
 use super::error::{MediaError, make, set};
+use super::outlet::outlet;
 
 /// The element and the device provider of the sharing plugin.
 pub const SOURCE: &str = "spoutsrc";
@@ -95,25 +96,12 @@ impl Preview {
         let encoder = make("jpegenc")?;
         set(&encoder, "quality", "70")?;
         let (tell, pictures) = mpsc::channel(WAITING);
-        let sink = gst_app::AppSink::builder()
-            .sync(false)
-            .async_(false)
-            .max_buffers(1)
-            .drop(true)
-            .enable_last_sample(false)
-            .callbacks(
-                gst_app::AppSinkCallbacks::builder()
-                    .new_sample(move |sink| {
-                        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                        if let Some(buffer) = sample.buffer_owned() {
-                            // Full is a reader that is slow, closed is one that has gone: its pipeline stops soon.
-                            tell.try_send(buffer).ok();
-                        }
-                        Ok(gst::FlowSuccess::Ok)
-                    })
-                    .build(),
-            )
-            .build();
+        let sink = outlet(move |sample| {
+            if let Some(buffer) = sample.buffer_owned() {
+                // Full is a reader that is slow, closed is one that has gone: its pipeline stops soon.
+                tell.try_send(buffer).ok();
+            }
+        });
         let elements = [
             &source,
             &pace,

@@ -9,6 +9,7 @@ use super::error::{MediaError, make, set};
 use super::event::{self, Event};
 use super::handover::{Handover, Source};
 use super::inlet::Inlet;
+use super::outlet::outlet;
 
 /// What a running share tells.
 pub(crate) type News = mpsc::UnboundedReceiver<Event>;
@@ -34,26 +35,13 @@ impl Received {
         let pipeline = gst::Pipeline::new();
         let source = make("spoutsrc")?;
         set(&source, "sender-name", sender_name)?;
-        let sink = gst_app::AppSink::builder()
-            .caps(&gst::Caps::new_empty_simple("video/x-raw"))
-            .sync(false)
-            .async_(false)
-            .max_buffers(1)
-            .drop(true)
-            .enable_last_sample(false)
-            .build();
         let crossing = Arc::downgrade(handover);
-        sink.set_callbacks(
-            gst_app::AppSinkCallbacks::builder()
-                .new_sample(move |sink| {
-                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                    if let Some(handover) = crossing.upgrade() {
-                        handover.decoded(Source::Share, &sample, None);
-                    }
-                    Ok(gst::FlowSuccess::Ok)
-                })
-                .build(),
-        );
+        let sink = outlet(move |sample| {
+            if let Some(handover) = crossing.upgrade() {
+                handover.decoded(Source::Share, &sample, None);
+            }
+        });
+        sink.set_caps(Some(&gst::Caps::new_empty_simple("video/x-raw")));
         let received = Self { pipeline };
         received
             .pipeline
