@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export G_DEBUG ?= fatal-criticals
 
-.PHONY: run test test-windows check setup setup-run setup-test bench gpu doc screenshots
+.PHONY: run test test-windows test-windows-elements check setup setup-run setup-test bench gpu doc screenshots
 
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
 run: setup-run
@@ -19,6 +19,10 @@ test: setup
 ## Build the Windows side and run its tests under wine; skipped, and said so, where that cannot be had
 test-windows:
 	@tests/windows
+
+## The elements themselves, in Windows' own gst-launch under wine; fetches 110 MB
+test-windows-elements:
+	@tests/windows-elements
 
 ## What every commit passes: format, lints, spelling, licences
 check: setup

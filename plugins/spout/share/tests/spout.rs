@@ -340,6 +340,17 @@ fn a_record_that_lies_is_an_error_with_the_senders_name() {
 }
 
 #[test]
+fn a_receiver_may_refuse_to_look_at_its_own_process() {
+    let name = name("own");
+    let _own = sender(&name, &video(8, 8));
+    let other = |own| SpoutDirectory.receiver(Target::Active { own }).unwrap();
+
+    let short = Duration::from_millis(300);
+    assert!(matches!(other(false).next(short), Ok(Event::Idle)));
+    assert!(matches!(next(&mut *other(true)), Event::Connected(of) if of.name == name));
+}
+
+#[test]
 fn names_go_through_the_code_page() {
     let umlaut = name("Bühne");
     let sender = sender(&umlaut, &video(8, 8));

@@ -1,5 +1,8 @@
 //! The list of senders and the active one, in the mappings that all of Spout's programs share.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use windows::core::Result;
 
 use super::kernel::Map;
@@ -14,6 +17,14 @@ const ACTIVE: &[u8] = b"ActiveSenderName";
 
 /// Numbers tried for a name that is taken.
 const NAMES: u32 = 1000;
+
+/// The senders of this process: Spout's records name programs, and two runs of one program are not one process.
+static OWN: Mutex<BTreeSet<RawName>> = Mutex::new(BTreeSet::new());
+
+/// Whether this process registered the sender.
+pub(super) fn is_own(name: &RawName) -> bool {
+    OWN.lock().unwrap().contains(name)
+}
 
 /// A registered sender: its record lives as long as this.
 #[derive(Debug)]
@@ -101,6 +112,7 @@ impl Entry {
             true => set_active(&name)?,
             false => Map::create(ACTIVE, SLOT_LEN)?,
         };
+        OWN.lock().unwrap().insert(name.clone());
         Ok(Self {
             name,
             record: Some(map),
@@ -133,6 +145,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // First of all the proof of life.
         self.record = None;
+        OWN.lock().unwrap().remove(&self.name);
         let before = active_name();
         let rest: Vec<RawName> = {
             let _held = self.list.hold();

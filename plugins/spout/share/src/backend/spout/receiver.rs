@@ -91,12 +91,7 @@ impl SpoutReceiver {
             (Target::Active { .. }, Some(link)) => Some(link.name.clone()),
             (Target::Active { own: true }, None) => list::active(),
             (Target::Active { own: false }, None) => {
-                let own = std::env::current_exe().unwrap_or_default();
-                let own = text::path(&own.to_string_lossy());
-                // Spout knows programs, not processes: another run of this very program is left out, too.
-                let other = |name: &RawName| {
-                    list::record(name).is_some_and(|record| record.description != own)
-                };
+                let other = |name: &RawName| !list::is_own(name);
                 list::active()
                     .filter(other)
                     .or_else(|| list::living().names().find(|name| other(name)).cloned())
