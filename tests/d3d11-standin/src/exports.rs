@@ -16,7 +16,10 @@ static SYSTEM: LazyLock<usize> = LazyLock::new(|| {
     library.map_or(0, |library| library.0.addr())
 });
 
-fn function(name: PCSTR) -> Option<unsafe extern "system" fn() -> isize> {
+/// A function of which only the name is known.
+type Found = unsafe extern "system" fn() -> isize;
+
+fn function(name: PCSTR) -> Option<Found> {
     let library = HMODULE(std::ptr::with_exposed_provenance_mut(*SYSTEM));
     unsafe { GetProcAddress(library, name) }
 }
@@ -35,7 +38,7 @@ macro_rules! forward {
             let Some(function) = function(PCSTR(concat!(stringify!($name), "\0").as_ptr())) else {
                 return E_FAIL;
             };
-            let function = unsafe { std::mem::transmute::<_, Function>(function) };
+            let function = unsafe { std::mem::transmute::<Found, Function>(function) };
             let outcome = unsafe { function($($argument),*) };
             let device: Option<*mut *mut c_void> = $device;
             if let Some(device) = device.filter(|device| outcome.is_ok() && !device.is_null()) {

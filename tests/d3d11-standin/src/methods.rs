@@ -239,7 +239,6 @@ unsafe extern "system" fn copy(context: *mut c_void, to: *mut c_void, from: *mut
     push(context, to);
 }
 
-#[expect(clippy::too_many_arguments, reason = "Microsoft's signature")]
 unsafe extern "system" fn copy_region(
     context: *mut c_void,
     to: *mut c_void,
