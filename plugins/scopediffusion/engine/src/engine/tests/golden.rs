@@ -358,3 +358,74 @@ fn an_interrupt_ends_a_frame_under_way_and_the_next_one_is_drawn() {
     }
     assert!(engine.spent().denoise > std::time::Duration::ZERO);
 }
+
+/// The pictures of some frames on a provider.
+fn pictures_on(provider: Provider, batching: Batching) -> Vec<Vec<f32>> {
+    let backend =
+        OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
+    let device = Device { provider, index: 0 };
+    let folder = Folder::open(&golden::model_dir()).unwrap();
+    let model = Model::load(&folder, backend, device, &[], &mut |_| {}).unwrap();
+    let parameters = Parameters {
+        cfg_type: crate::CfgType::Full,
+        guidance_scale: 1.5,
+        ..stepping(&[749, 359])
+    };
+    let size = (96, 64);
+    let mut engine = Engine::new(Arc::new(model), size, pace(batching), parameters).unwrap();
+    let mut pictures = Vec::new();
+    for k in 0..5 {
+        let data = golden::picture(k, size);
+        let view = FrameView {
+            data: &data,
+            width: 96,
+            height: 64,
+            stride: 3 * 96,
+            layout: Layout::RGB,
+        };
+        if engine.process(Some(&view)).unwrap() == Outcome::Picture {
+            pictures.push(engine.picture.values.clone());
+        }
+    }
+    while engine.drain().unwrap() == Outcome::Picture {
+        pictures.push(engine.picture.values.clone());
+    }
+    assert_eq!(pictures.len(), 5);
+    pictures
+}
+
+/// Half precision and other kernels move results; a mistake in the algorithm costs ten times this.
+const PICTURE_ON_GPU: f32 = 5e-2;
+
+fn draws_as_the_cpu_does(provider: Provider) {
+    let expected = pictures_on(Provider::Cpu, Batching::Sequential);
+    for batching in [Batching::Stream, Batching::Sequential] {
+        let pictures = pictures_on(provider, batching);
+        for (picture, expected) in pictures.iter().zip(&expected) {
+            assert_close("picture", picture, expected, PICTURE_ON_GPU);
+        }
+    }
+}
+
+#[test]
+fn the_stream_batch_draws_as_sequential_mode_does_on_the_cpu() {
+    let (stream, sequential) = (
+        pictures_on(Provider::Cpu, Batching::Stream),
+        pictures_on(Provider::Cpu, Batching::Sequential),
+    );
+    for (one, other) in stream.iter().zip(&sequential) {
+        assert_close("picture", one, other, PICTURE);
+    }
+}
+
+#[test]
+#[ignore = "needs CUDA"]
+fn gpu_cuda_draws_as_the_cpu_does() {
+    draws_as_the_cpu_does(Provider::Cuda);
+}
+
+#[test]
+#[ignore = "needs CUDA"]
+fn gpu_tensorrt_draws_as_the_cpu_does() {
+    draws_as_the_cpu_does(Provider::TensorRt);
+}

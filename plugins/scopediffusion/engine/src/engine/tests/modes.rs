@@ -353,3 +353,57 @@ fn a_shorter_delay_is_caught_up_with() {
 
     assert_eq!((more, engine.in_flight(), engine.delay()), (2, 0, 0));
 }
+
+/// A fully distilled LCM: the guidance scale is an input, 6 values wide to keep the test short.
+fn distilled() -> Arc<Model> {
+    let mut graphs = fake::graphs();
+    let mut unet = fake::unet();
+    let mut guidance = fake::port("timestep_cond", crate::backend::Element::F32, 2);
+    guidance.shape[1] = Some(6);
+    unet.inputs.push(guidance);
+    graphs.unet = Box::new(unet);
+    Arc::new(Model::assemble(&fake::folder("epsilon"), graphs, "cpu").unwrap())
+}
+
+#[test]
+fn a_distilled_model_is_fed_its_guidance_scale_as_waves() {
+    let parameters = Parameters {
+        guidance_scale: 8.0,
+        cfg_type: CfgType::Full,
+        ..stepping(&[749, 499])
+    };
+    let mut engine = Engine::new(distilled(), SIZE, Pace::default(), parameters).unwrap();
+    process(&mut engine, 1);
+
+    let guidance = |engine: &Engine| {
+        let call = crate::stream::Call {
+            sample: &[0.0; 64],
+            timesteps: &[749.0, 499.0],
+            negative: 0,
+        };
+        engine
+            .conditions
+            .rows(&call, engine.latent)
+            .guidance
+            .to_vec()
+    };
+
+    // diffusers: w = (8 − 1)·1000, frequencies 10000^(−k/2) for k = 0, 1, 2; first sines, then cosines.
+    let waves = [7000.0_f64, 70.0, 0.7];
+    let sines = waves.map(|wave| wave.sin() as f32);
+    let expected = [sines, waves.map(|wave| wave.cos() as f32)].concat();
+    let fed = guidance(&engine);
+    assert_eq!(fed.len(), 12);
+    for row in fed.chunks(6) {
+        crate::golden::assert_close("guidance", row, &expected, 1e-5);
+    }
+    assert!(engine.model.facts().guidance_embedded);
+    assert_eq!(
+        engine.stream.guidance.way(),
+        CfgType::None,
+        "it costs no rows"
+    );
+
+    patch(&mut engine, r#"{"guidance_scale": 1}"#);
+    assert_eq!(guidance(&engine)[..6], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+}
