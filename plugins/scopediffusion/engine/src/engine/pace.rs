@@ -39,9 +39,9 @@ pub(super) const MOST_TOGETHER: u32 = 8;
 /// What becomes of prompts that are not encoded yet when they are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prompts {
-    /// They are encoded at once, and [`Engine::apply`] waits for it.
+    /// They are encoded at once, and [`crate::Engine::apply`] waits for it.
     Wait,
-    /// The old ones are shown until somebody has called [`Model::prepare`].
+    /// The old ones are shown until somebody has called [`crate::Model::prepare`].
     Later,
 }
 
@@ -61,6 +61,6 @@ pub struct Spent {
 pub enum Outcome {
     /// There is a picture to write: that of the first frame in flight, which is now no longer so.
     Picture,
-    /// No picture yet: the frame is in flight. From [`Engine::drain`]: nothing is left in flight.
+    /// No picture yet: the frame is in flight. From [`crate::Engine::drain`]: nothing is left in flight.
     Filling,
 }
