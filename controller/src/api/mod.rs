@@ -13,6 +13,7 @@ mod health;
 mod input_sources;
 mod issue;
 mod logs;
+mod loras;
 mod models;
 mod offer;
 mod parameters;
@@ -82,6 +83,7 @@ pub fn router(state: AppState) -> Router {
         .merge(cloud::routes())
         .merge(input_sources::routes())
         .merge(logs::routes())
+        .merge(loras::routes())
         .merge(stand_ins::routes())
         .route("/api", any(unknown_route))
         .route("/api/{*rest}", any(unknown_route))

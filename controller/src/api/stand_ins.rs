@@ -11,15 +11,13 @@ use serde_json::Value;
 use super::AppState;
 
 /// Method, path and body.
-const TABLE: [(Method, &str, &str); 13] = [
+const TABLE: [(Method, &str, &str); 11] = [
     (
         Method::GET,
         "/api/v1/onboarding/status",
         r#"{"completed":true,"inference_mode":"local",
         "onboarding_style":null,"referral_source":null,"use_case":null}"#,
     ),
-    (Method::GET, "/api/v1/loras", r#"{"lora_files":[]}"#),
-    (Method::GET, "/api/v1/lora/list", r#"{"lora_files":[]}"#),
     (
         Method::GET,
         "/api/v1/plugins",

@@ -274,7 +274,7 @@ async fn open(shared: &Arc<Shared>, wish: &Wish) -> Result<Loaded, String> {
     let id = &wish.pipeline_id;
     let unknown = || format!("there is no pipeline `{id}`; see GET /api/v1/pipelines/schemas");
     let model = shared.catalogue.find(id).ok_or_else(unknown)?;
-    let (processor, parameters) = wish.understand(&model)?;
+    let (processor, parameters) = wish.understand(&model, &shared.catalogue.lora_dir())?;
     if processor.factory.is_none() {
         return Ok(Loaded {
             wish: wish.clone(),

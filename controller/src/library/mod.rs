@@ -4,6 +4,7 @@ pub mod assets;
 pub mod binding;
 pub mod keeper;
 pub mod loader;
+pub mod loras;
 pub mod models;
 pub mod node_graph;
 pub mod schema;

@@ -45,6 +45,11 @@ impl Catalogue {
         Self { models_dir }
     }
 
+    /// Where LoRA files lie.
+    pub fn lora_dir(&self) -> PathBuf {
+        self.models_dir.join("lora")
+    }
+
     /// All models, the built-in ones first: clients take the first as their default.
     pub fn models(&self) -> Vec<Model> {
         let mut models = vec![

@@ -64,7 +64,7 @@ fn schema(model: &Model) -> Value {
         "estimated_vram_gb": null,
         // Nothing to fetch: what is listed is on disk.
         "requires_models": false,
-        "supports_lora": false,
+        "supports_lora": model.home.takes_loras(),
         "supports_vace": false,
         "supports_cache_management": false,
         "supports_kv_cache_bias": false,

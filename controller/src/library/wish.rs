@@ -4,9 +4,11 @@
 //! that is no size is refused.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::loras;
 use super::models::{DIFFUSION_FACTORY, Home, Model};
 use crate::processor::Processor;
 use crate::session::Parameters;
@@ -33,7 +35,11 @@ impl Wish {
     }
 
     /// The processor and the first parameters this wish stands for.
-    pub(super) fn understand(&self, model: &Model) -> Result<(Processor, Parameters), String> {
+    pub(super) fn understand(
+        &self,
+        model: &Model,
+        lora_dir: &Path,
+    ) -> Result<(Processor, Parameters), String> {
         let mut params = self.load_params.clone().unwrap_or_default();
         params.retain(|_, value| !value.is_null());
         let size = match (side(&mut params, "width")?, side(&mut params, "height")?) {
@@ -43,6 +49,10 @@ impl Wish {
                 Some((width.unwrap_or(default), height.unwrap_or(default)))
             }
         };
+        let loras = loras::property(&mut params, lora_dir)?;
+        if loras.is_some() && !model.home.takes_loras() {
+            return Err(format!("`{}` takes no LoRA", model.id));
+        }
         let mut processor = Processor {
             node_id: self.node_id.clone(),
             pipeline_id: self.pipeline_id.clone(),
@@ -60,6 +70,9 @@ impl Wish {
         processor
             .properties
             .extend(folder.map(|path| ("model-dir", path.display().to_string())));
+        processor
+            .properties
+            .extend(loras.map(|loras| ("loras", loras)));
         let default = model.home.default_size();
         let (width, height) = size.unwrap_or((default, default));
         processor.size = Some((width, height));
@@ -71,6 +84,11 @@ impl Wish {
 }
 
 impl Home {
+    /// Whether LoRA files can be merged into it: they are made for Stable Diffusion's layers.
+    pub(super) fn takes_loras(&self) -> bool {
+        matches!(self, Self::Folder(_))
+    }
+
     /// Side of the square a model works at when nobody says, pixels.
     pub(super) fn default_size(&self) -> u32 {
         match self {
@@ -195,7 +213,9 @@ mod tests {
             &json!({ "width": 640, "height": 363, "base_seed": 7, "vae_type": "tae" }),
         );
 
-        let (processor, parameters) = wish.understand(&folder()).unwrap();
+        let (processor, parameters) = wish
+            .understand(&folder(), Path::new("/models/lora"))
+            .unwrap();
 
         assert_eq!(processor.factory, Some(DIFFUSION_FACTORY));
         let properties = [
@@ -221,7 +241,8 @@ mod tests {
             json!(512.5),
             json!([]),
         ] {
-            let refusal = wish("n", "sd", &json!({ "width": size })).understand(&folder());
+            let refusal = wish("n", "sd", &json!({ "width": size }))
+                .understand(&folder(), Path::new("/models/lora"));
             assert!(refusal.unwrap_err().starts_with("`width` is"), "{size}");
         }
     }

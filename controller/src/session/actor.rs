@@ -382,8 +382,14 @@ impl Actor {
         self.watchdog.packets(now, packets);
         self.follow_receiver(now);
         self.rescue_after_standstill(now);
-        let stands = |last: Option<Duration>| last.is_some_and(|last| now > last + TICK);
-        if self.handover.is_paused() || stands(self.handover.last_output()) {
+        // A picture that is held for the cloud must answer key frame requests, too. One whose client sends nothing must
+        // not: the receiver would learn that frames come twice a second, and be late for the next ones.
+        let held = self.handover.shown() == Some(Lane::Cloud)
+            && self
+                .handover
+                .last_output()
+                .is_some_and(|last| now > last + TICK);
+        if self.handover.is_paused() || held {
             self.handover.repeat();
         }
         if !self.handover.is_paused() && self.peer.plan.input.is_some() && came >= SURELY_VIDEO {

@@ -363,13 +363,13 @@ impl Link {
         if let Some(channel) = &self.channel {
             channel.close();
         }
-        // An encrypter that comes to its end sends DTLS's close_notify; webrtcbin itself just falls silent.
-        for encrypter in bin
+        // A DTLS encoder that comes to its end sends a close_notify; webrtcbin itself just falls silent.
+        for encoder in bin
             .iterate_all_by_element_factory_name("dtlsenc")
             .into_iter()
             .flatten()
         {
-            for pad in encrypter.sink_pads() {
+            for pad in encoder.sink_pads() {
                 pad.send_event(gst::event::Eos::new());
             }
         }

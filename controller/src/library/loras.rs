@@ -1,0 +1,202 @@
+//! LoRA files on disk, and those a load asks for.
+//!
+//! They lie in the folder `lora` of the models folder, or one folder below. A load may name none outside of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+/// What files end in.
+const ENDING: &str = "safetensors";
+/// Scales a load may ask for.
+const SCALES: std::ops::RangeInclusive<f64> = -10.0..=10.0;
+/// Most of them at once.
+const MOST: usize = 32;
+
+/// The body of `GET /api/v1/loras`: every file, by name.
+pub fn listing(lora_dir: &Path) -> Value {
+    let mut found = files(lora_dir, None);
+    for folder in entries(lora_dir).filter(|path| path.is_dir()) {
+        let name = folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        found.extend(files(&folder, name.as_deref()));
+    }
+    found.sort_by_key(|file| file["name"].as_str().unwrap_or_default().to_owned());
+    json!({ "lora_files": found })
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+fn files(folder: &Path, name: Option<&str>) -> Vec<Value> {
+    let is_lora = |path: &PathBuf| path.extension().is_some_and(|end| end == ENDING);
+    entries(folder)
+        .filter(is_lora)
+        .filter_map(|path| {
+            let bytes = fs::metadata(&path).ok()?.len();
+            Some(json!({
+                "name": path.file_stem()?.to_string_lossy(),
+                "path": path.display().to_string(),
+                "size_mb": (bytes as f64 / 1048.576).round() / 1000.0,
+                "folder": name,
+                "sha256": null,
+                "provenance": null,
+                "read_only": false,
+            }))
+        })
+        .collect()
+}
+
+/// Takes `loras` out of a load's parameters and gives the element's property for them.
+///
+/// # Errors
+///
+/// A sentence: what is no list of files with scales, or which file is not there.
+pub(super) fn property(
+    params: &mut Map<String, Value>,
+    lora_dir: &Path,
+) -> Result<Option<String>, String> {
+    let Some(wanted) = params.remove("loras") else {
+        return Ok(None);
+    };
+    let shape = || format!("`loras` is {wanted}; send a list of {{\"path\", \"scale\"}}");
+    let list = wanted
+        .as_array()
+        .filter(|list| list.len() <= MOST)
+        .ok_or_else(shape)?;
+    let mut files = Vec::new();
+    for one in list {
+        let path = one.get("path").and_then(Value::as_str).ok_or_else(shape)?;
+        let scale = match one.get("scale") {
+            None | Some(Value::Null) => 1.0,
+            Some(scale) => {
+                let scale = scale.as_f64().filter(|scale| SCALES.contains(scale));
+                scale.ok_or_else(shape)?
+            }
+        };
+        files.push(json!({ "path": confined(path, lora_dir)?, "scale": scale }));
+    }
+    Ok((!files.is_empty()).then(|| Value::Array(files).to_string()))
+}
+
+/// The file of this path or name, when it lies where LoRAs lie.
+fn confined(wanted: &str, lora_dir: &Path) -> Result<String, String> {
+    let outside = || {
+        format!(
+            "there is no LoRA `{wanted}` in {}; see GET /api/v1/loras",
+            lora_dir.display()
+        )
+    };
+    let home = lora_dir.canonicalize().map_err(|_| outside())?;
+    // An absolute path stays what it is; a name is looked for in the folder.
+    let file = home.join(wanted).canonicalize().map_err(|_| outside())?;
+    let inside = file.starts_with(&home) && file.extension().is_some_and(|end| end == ENDING);
+    inside
+        .then(|| file.display().to_string())
+        .ok_or_else(outside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let loras = root.path().join("lora");
+        fs::create_dir_all(loras.join("styles")).unwrap();
+        fs::write(loras.join("ink.safetensors"), vec![0; 2_097_152]).unwrap();
+        fs::write(loras.join("styles/oil.safetensors"), "x").unwrap();
+        fs::write(loras.join("notes.txt"), "x").unwrap();
+        fs::write(root.path().join("secret.safetensors"), "x").unwrap();
+        (root, loras)
+    }
+
+    fn asked(loras: &Value, folder: &Path) -> Result<Option<String>, String> {
+        let mut params = Map::from_iter([("loras".to_owned(), loras.clone())]);
+        property(&mut params, folder)
+    }
+
+    #[test]
+    fn files_are_listed_with_their_folder() {
+        let (_root, loras) = folder();
+
+        let listing = listing(&loras);
+
+        let files = listing["lora_files"].as_array().unwrap();
+        let seen: Vec<_> = files
+            .iter()
+            .map(|file| (&file["name"], &file["folder"]))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (&json!("ink"), &Value::Null),
+                (&json!("oil"), &json!("styles"))
+            ]
+        );
+        assert_eq!(files[0]["size_mb"], json!(2.0));
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_empty_list() {
+        assert_eq!(listing(Path::new("/nowhere")), json!({ "lora_files": [] }));
+    }
+
+    #[test]
+    fn a_load_names_files_by_path_or_by_name() {
+        let (_root, loras) = folder();
+        let path = loras.canonicalize().unwrap().join("ink.safetensors");
+
+        let both = json!([{"path": path, "scale": 0.5}, {"path": "styles/oil.safetensors"}]);
+        let property = asked(&both, &loras).unwrap().unwrap();
+
+        let read: Value = serde_json::from_str(&property).unwrap();
+        assert_eq!(
+            (&read[0]["scale"], &read[1]["scale"]),
+            (&json!(0.5), &json!(1.0))
+        );
+        assert!(
+            read[1]["path"]
+                .as_str()
+                .unwrap()
+                .ends_with("lora/styles/oil.safetensors")
+        );
+        assert_eq!(asked(&json!([]), &loras), Ok(None));
+    }
+
+    #[test]
+    fn nothing_outside_the_folder_is_opened() {
+        let (root, loras) = folder();
+        let secret = root.path().join("secret.safetensors");
+        for wanted in [
+            json!("../secret.safetensors"),
+            json!(secret),
+            json!("notes.txt"),
+            json!("none.safetensors"),
+        ] {
+            let refusal = asked(&json!([{"path": wanted}]), &loras).unwrap_err();
+            assert!(refusal.contains("there is no LoRA"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_files_is_refused() {
+        let (_root, loras) = folder();
+        for wrong in [
+            json!("ink"),
+            json!([7]),
+            json!([{"scale": 1.0}]),
+            json!([{"path": "ink.safetensors", "scale": 11.0}]),
+            json!([{"path": "ink.safetensors", "scale": "much"}]),
+        ] {
+            assert!(
+                asked(&wrong, &loras).unwrap_err().starts_with("`loras` is"),
+                "{wrong}"
+            );
+        }
+    }
+}
