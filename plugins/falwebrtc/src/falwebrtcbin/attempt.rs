@@ -18,6 +18,8 @@ use super::worker;
 
 /// Without input a picture is sent again this often, so that the far end and all between see a living stream.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// A far end that sends no pictures still reports, aiortc up to 1.5 s apart; twice that without a word is silence.
+const REPORTS_APART: Duration = Duration::from_secs(3);
 /// An app may load a model when its first picture comes.
 const FIRST_PICTURE: Duration = Duration::from_secs(60);
 /// ICE and DTLS after the answer.
@@ -228,11 +230,11 @@ impl Attempt {
         if limit.is_zero() {
             return None;
         }
-        let dead = now.saturating_sub(self.packets.1) > limit;
-        if dead {
+        let patience = limit.max(REPORTS_APART);
+        if now.saturating_sub(self.packets.1) > patience {
             return Some(format!(
                 "nothing came from the far end for {} s",
-                limit.as_secs()
+                patience.as_secs()
             ));
         }
         // A paused app sends reports but no pictures, and that is no fault.
