@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -116,14 +115,6 @@ impl CloudLane {
         self.processing.text("stage").unwrap_or_default()
     }
 
-    /// How long it has been at this stage.
-    pub(crate) fn elapsed(&self) -> Option<Duration> {
-        self.figures()
-            .get("stage-time")
-            .and_then(Value::as_u64)
-            .map(Duration::from_nanos)
-    }
-
     /// The element's own figures.
     pub(crate) fn figures(&self) -> Map<String, Value> {
         match self.processing.stats().remove("cloud") {
@@ -132,10 +123,9 @@ impl CloudLane {
         }
     }
 
-    /// The last failure, in the element's words.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let reason = self
-            .figures()
+    /// The last failure, in the element's words: of these figures of its, or else of its messages.
+    pub(super) fn trouble(&self, figures: &Map<String, Value>) -> Option<String> {
+        let reason = figures
             .get("reason")
             .and_then(Value::as_str)
             .map(str::to_owned);

@@ -238,11 +238,11 @@ impl Cloud {
             (state.lanes.clone(), seen)
         };
         for lane in &lanes {
+            let figures = lane.figures();
             seen.lanes.push(status::Lane {
                 stage: lane.stage(),
-                elapsed: lane.elapsed(),
-                trouble: lane.trouble(),
-                figures: lane.figures(),
+                trouble: lane.trouble(&figures),
+                figures,
             });
         }
         status::shape(&seen)
@@ -253,7 +253,7 @@ impl Cloud {
     }
 
     fn failure(&self, lane: &CloudLane) -> String {
-        lane.trouble()
+        lane.trouble(&lane.figures())
             .unwrap_or_else(|| "the cloud refused the connection".into())
     }
 

@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lane {
     pub(super) stage: String,
-    pub(super) elapsed: Option<Duration>,
     pub(super) trouble: Option<String>,
     pub(super) figures: Map<String, Value>,
 }
@@ -69,7 +68,7 @@ pub(super) fn shape(seen: &Seen) -> Value {
         "last_close_code": null,
         "last_close_reason": figure("reason"),
         "stage": stage,
-        "stage_seconds": spoken.and_then(|lane| lane.elapsed).map(|elapsed| (elapsed.as_secs_f64() * 10.0).round() / 10.0),
+        "stage_seconds": figure("stage-time").and_then(|time| time.as_u64()).map(|time| (time as f64 / 1e8).round() / 10.0),
         "round_trip_ms": figure("round-trip").and_then(|trip| trip.as_u64()).filter(|trip| *trip > 0).map(|trip| trip as f64 / 1e6),
         "reconnects": sum("reconnects"),
     })
