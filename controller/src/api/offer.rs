@@ -9,7 +9,7 @@ use crate::cloud::Cloud;
 use crate::library::binding::{self, BindingError};
 use crate::library::loader::Loader;
 use crate::library::node_graph::{self, Chain, Stop};
-use crate::session::{Offer, Parameters};
+use crate::session::{Offer, Parameters, Wanted};
 
 /// Reads and checks a body; nothing is started yet.
 ///
@@ -50,10 +50,12 @@ pub(super) fn read(
         .to_owned();
     Ok(Offer {
         sdp,
-        initial_parameters,
-        processors,
-        local,
-        takes_input,
+        wanted: Wanted {
+            initial_parameters,
+            processors,
+            local,
+            takes_input,
+        },
     })
 }
 

@@ -34,7 +34,8 @@ pub(crate) struct Handover {
     born: Instant,
     meter: Mutex<Meter>,
     paused: AtomicBool,
-    encoder: Inlet,
+    /// The way to the client, if there is one.
+    client: Option<Inlet>,
     ways: Mutex<Ways>,
     last: Mutex<Option<Frame>>,
 }
@@ -52,12 +53,12 @@ struct Ways {
 
 impl Handover {
     /// With a home processor's door, decoded frames go through it; without, straight to the outputs.
-    pub(crate) fn new(born: Instant, encoder: Inlet, home: Option<Inlet>) -> Self {
+    pub(crate) fn new(born: Instant, client: Option<Inlet>, home: Option<Inlet>) -> Self {
         Self {
             born,
             meter: Mutex::default(),
             paused: AtomicBool::new(false),
-            encoder,
+            client,
             ways: Mutex::new(Ways {
                 source: Source::Client,
                 switch: Switch::default(),
@@ -216,9 +217,9 @@ impl Handover {
     /// Sends the last picture again, so that a held stream still answers key frame requests.
     pub(crate) fn repeat(&self) {
         let last = self.last.lock().unwrap().clone();
-        if let Some(mut frame) = last {
+        if let Some((client, mut frame)) = self.client.as_ref().zip(last) {
             frame.mark = None;
-            self.encoder.push(&mut frame);
+            client.push(&mut frame);
         }
     }
 
@@ -259,7 +260,10 @@ impl Handover {
         for output in outputs {
             output.push(&mut frame);
         }
-        let replaced = self.encoder.push(&mut frame);
+        let replaced = self
+            .client
+            .as_ref()
+            .is_some_and(|client| client.push(&mut frame));
         let now = self.born.elapsed();
         {
             let mut meter = self.meter.lock().unwrap();

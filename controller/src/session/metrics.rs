@@ -33,7 +33,7 @@ pub(super) struct Relay {
 pub(super) fn shape(
     meter: &Meter,
     link: Link,
-    codec: &str,
+    codec: Option<&str>,
     known: &Parameters,
     stats: &Map<String, Value>,
     relay: Option<&Relay>,
@@ -67,6 +67,9 @@ pub(super) fn shape(
         "codec": codec,
         "processors": stats,
     });
+    if codec.is_none() {
+        shape["headless"] = true.into();
+    }
     if let Some(relay) = relay {
         let count = |name| relay.figures.get(name).and_then(Value::as_u64).unwrap_or(0);
         shape["frames_to_cloud"] = count("frames-sent").into();
@@ -130,7 +133,7 @@ mod tests {
         let shape = shape(
             &meter,
             link,
-            "VP8",
+            Some("VP8"),
             known.as_object().unwrap(),
             &Map::new(),
             None,

@@ -1,14 +1,16 @@
-//! Sessions: one remote peer and its pipeline each.
+//! Sessions: one stream each, with a remote peer or without.
 //!
 //! This file is the contract between the REST edge (`api/`) and the sessions themselves: data in, data out,
 //! no GStreamer type. The edge holds `Arc<dyn Sessions>`, so its tests need no media.
 
 mod actor;
+mod building;
 mod lanes;
 mod metrics;
 mod outbox;
 pub mod parameters;
 pub mod registry;
+mod remote;
 mod shares;
 mod state;
 mod watchdog;
@@ -30,7 +32,14 @@ pub type Parameters = Map<String, Value>;
 pub struct Offer {
     /// The session description, as the client sent it.
     pub sdp: String,
-    /// `initialParameters` without nulls.
+    /// What is to run.
+    pub wanted: Wanted,
+}
+
+/// What a session is to run.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Parameters to begin with, without nulls.
     pub initial_parameters: Parameters,
     /// The processors between source and sink, in order; empty passes frames through.
     pub processors: Vec<Processor>,

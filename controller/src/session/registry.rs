@@ -9,9 +9,12 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
 
-use super::actor::{self, Beginning, Command, Furniture};
+use super::actor::{self, Command};
+use super::building::{Beginning, Client, Furniture};
 use super::state::State;
-use super::{Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions, parameters};
+use super::{
+    Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions, Wanted, parameters,
+};
 use crate::cloud::Cloud;
 use crate::media::candidate::{self, Verdict};
 use crate::media::offer::{self, Codec};
@@ -92,13 +95,15 @@ impl Registry {
 
     fn admit(
         &self,
-        offer: &Offer,
-        codec: Codec,
+        id: String,
+        wanted: &Wanted,
+        codec: Option<Codec>,
     ) -> Result<(Entry, mpsc::UnboundedReceiver<Command>), SessionError> {
         let (commands, mailbox) = mpsc::unbounded_channel();
-        let state = Arc::new(State::new(codec.encoding_name(), &offer.initial_parameters));
+        let codec = codec.map(Codec::encoding_name);
+        let state = Arc::new(State::new(codec, &wanted.initial_parameters));
         let entry = Entry {
-            id: uuid::Uuid::new_v4().to_string(),
+            id,
             commands,
             state,
         };
@@ -165,16 +170,21 @@ impl Sessions for Registry {
 
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
         Box::pin(async move {
-            parameters::check(&offer.initial_parameters).map_err(SessionError::BadParameter)?;
-            let plan = offer::read(&offer.sdp, &self.able).map_err(SessionError::BadOffer)?;
-            let (entry, mailbox) = self.admit(&offer, plan.codec)?;
-            let id = entry.id.clone();
+            let Offer { sdp, wanted } = offer;
+            parameters::check(&wanted.initial_parameters).map_err(SessionError::BadParameter)?;
+            let plan = offer::read(&sdp, &self.able).map_err(SessionError::BadOffer)?;
+            let id = uuid::Uuid::new_v4().to_string();
+            let (entry, mailbox) = self.admit(id.clone(), &wanted, Some(plan.codec))?;
             let span = tracing::info_span!("session", id = &id[..8]);
             span.in_scope(|| tracing::info!(codec = plan.codec.encoding_name(), "a session opens"));
-            let beginning = Beginning {
-                offer,
+            let client = Client {
+                sdp,
                 plan,
                 connection: self.connection(),
+            };
+            let beginning = Beginning {
+                wanted,
+                client: Some(client),
                 furniture: self.furniture.get().cloned(),
                 state: entry.state,
             };

@@ -14,7 +14,8 @@ use crate::media::handover::Handover;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) born: Instant,
-    codec: &'static str,
+    /// What the client is sent; `None` without a client.
+    codec: Option<&'static str>,
     known: Mutex<Parameters>,
     link: Mutex<Link>,
     pub(super) handover: OnceLock<Arc<Handover>>,
@@ -22,7 +23,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(codec: &'static str, initial: &Parameters) -> Self {
+    pub(super) fn new(codec: Option<&'static str>, initial: &Parameters) -> Self {
         let mut known = Parameters::new();
         parameters::remember(&mut known, &parameters::route(initial).remembered);
         Self {

@@ -37,11 +37,11 @@ async fn an_offer_is_answered() {
     );
     let offer = scope.only_offer();
     assert_eq!(
-        Value::Object(offer.initial_parameters),
+        Value::Object(offer.wanted.initial_parameters),
         json!({ "noise_scale": 0.5, "unknown": [1] })
     );
-    assert_eq!(offer.processors[0].factory, Some("scopediffusion"));
-    assert!(offer.takes_input);
+    assert_eq!(offer.wanted.processors[0].factory, Some("scopediffusion"));
+    assert!(offer.wanted.takes_input);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_graph_of_passthrough_needs_no_load() {
 
     scope.keepers.release();
     assert_eq!(reply.status, 200, "{}", reply.json());
-    assert_eq!(scope.only_offer().processors[0].factory, None);
+    assert_eq!(scope.only_offer().wanted.processors[0].factory, None);
 }
 
 #[tokio::test]
@@ -95,6 +95,7 @@ async fn a_graph_decides_the_order_of_the_models() {
 
     let ids: Vec<_> = scope
         .only_offer()
+        .wanted
         .processors
         .into_iter()
         .map(|one| one.pipeline_id)
@@ -111,7 +112,7 @@ async fn text_mode_takes_no_input() {
         .offer(json!({ "graph": graph(&["scope-tiny"]), "input_mode": "text" }))
         .await;
 
-    assert!(!scope.only_offer().takes_input);
+    assert!(!scope.only_offer().wanted.takes_input);
 }
 
 #[tokio::test]
@@ -125,7 +126,7 @@ async fn parameters_of_the_load_are_where_a_session_starts_and_the_offer_has_the
 
     scope.offer(json!({ "seed": 8 })).await;
 
-    let parameters = Value::Object(scope.only_offer().initial_parameters);
+    let parameters = Value::Object(scope.only_offer().wanted.initial_parameters);
     assert_eq!(
         parameters,
         json!({ "seed": 8, "denoising_step_list": [700] })

@@ -8,7 +8,9 @@ use gst::glib;
 use gst::prelude::*;
 use gst_webrtc::{WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEGatheringState};
 use gst_webrtc::{WebRTCRTPTransceiverDirection as Direction, WebRTCSDPType};
-use scope_controller::session::{Answer, Candidate, Offer, Parameters, SessionError, Sessions};
+use scope_controller::session::{
+    Answer, Candidate, Offer, Parameters, SessionError, Sessions, Wanted,
+};
 
 /// What a client sends and wants.
 #[derive(Debug, Clone)]
@@ -27,6 +29,16 @@ impl Default for Wish {
             size: Some((320, 240)),
             trickle: false,
         }
+    }
+}
+
+/// The client's own picture, straight back.
+pub(crate) fn wanted() -> Wanted {
+    Wanted {
+        initial_parameters: Parameters::new(),
+        processors: Vec::new(),
+        local: true,
+        takes_input: true,
     }
 }
 
@@ -116,11 +128,16 @@ impl Client {
     /// An offer of this client's for these sessions; change what the test is about.
     pub(crate) fn offer(&self) -> Offer {
         Offer {
-            local: true,
             sdp: self.offer.clone(),
-            initial_parameters: Parameters::new(),
-            processors: Vec::new(),
-            takes_input: true,
+            wanted: wanted(),
+        }
+    }
+
+    /// An offer of something else.
+    pub(crate) fn offer_of(&self, wanted: Wanted) -> Offer {
+        Offer {
+            sdp: self.offer.clone(),
+            wanted,
         }
     }
 

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use client::{Client, Wish, until};
+use client::{Client, Wish, until, wanted};
 use scope_controller::processor::Processor;
 use scope_controller::session::registry::{Registry, Settings};
-use scope_controller::session::{Candidate, Offer, Parameters, SessionError, Sessions};
+use scope_controller::session::{Candidate, Offer, Parameters, SessionError, Sessions, Wanted};
 use serde_json::{Value, json};
 
 fn registry() -> Registry {
@@ -108,11 +108,11 @@ async fn text_to_video_needs_no_camera() {
     })
     .await;
     let processors = vec![processor("identity", &[], Some((192, 128)))];
-    let offer = Offer {
+    let offer = client.offer_of(Wanted {
         processors,
         takes_input: false,
-        ..client.offer()
-    };
+        ..wanted()
+    });
 
     client.open(&sessions, offer).await.unwrap();
     client.see(20).await;
@@ -183,26 +183,26 @@ async fn bad_offers_are_refused_while_others_go_on() {
             "{refused:?}"
         );
     }
-    let wild = Offer {
+    let wild = client.offer_of(Wanted {
         initial_parameters: patch(&json!({"noise_scale": 1e9})),
-        ..client.offer()
-    };
+        ..wanted()
+    });
     assert!(matches!(
         sessions.open(wild).await,
         Err(SessionError::BadParameter(_))
     ));
-    let missing = Offer {
+    let missing = client.offer_of(Wanted {
         processors: vec![processor("nosuchelement", &[], None)],
-        ..client.offer()
-    };
+        ..wanted()
+    });
     let Err(SessionError::Failed(reason)) = sessions.open(missing).await else {
         panic!("it opened")
     };
     assert!(reason.contains("nosuchelement"), "{reason}");
-    let unset = Offer {
+    let unset = client.offer_of(Wanted {
         processors: vec![processor("identity", &[("no-such", "1")], None)],
-        ..client.offer()
-    };
+        ..wanted()
+    });
     assert!(matches!(
         sessions.open(unset).await,
         Err(SessionError::Failed(_))
@@ -220,10 +220,10 @@ async fn parameters_travel_both_ways_and_bad_ones_are_answered() {
     client
         .open(
             &sessions,
-            Offer {
+            client.offer_of(Wanted {
                 initial_parameters: initial,
-                ..client.offer()
-            },
+                ..wanted()
+            }),
         )
         .await
         .unwrap();
@@ -339,10 +339,10 @@ async fn a_processor_that_fails_ends_only_its_own_session() {
     client
         .open(
             &sessions,
-            Offer {
+            client.offer_of(Wanted {
                 processors,
-                ..client.offer()
-            },
+                ..wanted()
+            }),
         )
         .await
         .unwrap();
@@ -373,10 +373,10 @@ async fn processors_stand_in_a_row_and_set_the_size() {
     let answer = client
         .open(
             &sessions,
-            Offer {
+            client.offer_of(Wanted {
                 processors,
-                ..client.offer()
-            },
+                ..wanted()
+            }),
         )
         .await
         .unwrap();

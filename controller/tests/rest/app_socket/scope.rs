@@ -95,7 +95,7 @@ async fn an_offer_is_answered_with_its_parameters() {
     );
     let offers = server.sessions.offers.lock().unwrap();
     assert_eq!(
-        json!(offers[0].initial_parameters),
+        json!(offers[0].wanted.initial_parameters),
         json!({ "noise_scale": 0.5 })
     );
 }
@@ -115,7 +115,7 @@ async fn an_offer_to_an_empty_server_loads_what_it_names_or_the_built_in_model()
 
         assert_eq!(answer["type"], "answer", "{answer}");
         let offers = server.sessions.offers.lock().unwrap();
-        assert_eq!(offers[0].processors[0].pipeline_id, model);
+        assert_eq!(offers[0].wanted.processors[0].pipeline_id, model);
     }
 }
 

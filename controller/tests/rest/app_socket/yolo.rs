@@ -17,9 +17,9 @@ async fn ready_offer_answer_is_all_it_takes() {
 
     assert_eq!(answer, json!({ "type": "answer", "sdp": "v=0 answer" }));
     let offers = server.sessions.offers.lock().unwrap();
-    assert_eq!(offers[0].processors[0].pipeline_id, "scope-tiny");
+    assert_eq!(offers[0].wanted.processors[0].pipeline_id, "scope-tiny");
     assert_eq!(
-        json!(offers[0].initial_parameters),
+        json!(offers[0].wanted.initial_parameters),
         json!({ "noise_scale": 0.2 })
     );
 }
@@ -34,7 +34,7 @@ async fn what_is_loaded_is_used() {
     client.ask(json!({ "type": "offer", "sdp": "v=0" })).await;
 
     let offers = server.sessions.offers.lock().unwrap();
-    assert_eq!(offers[0].processors[0].pipeline_id, "passthrough");
+    assert_eq!(offers[0].wanted.processors[0].pipeline_id, "passthrough");
 }
 
 #[tokio::test]
