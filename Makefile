@@ -3,7 +3,12 @@
 CARGO ?= cargo
 export G_DEBUG ?= fatal-criticals
 
-.PHONY: run test test-windows test-windows-elements check setup setup-run setup-test bench gpu doc screenshots
+PREFIX ?= $(HOME)/.local
+# Where GStreamer looks for the plugins of one user.
+PLUGINS ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
+LIBRARIES := libgstscopediffusion.so libgstfalwebrtc.so libgstspout.so
+
+.PHONY: run install uninstall test test-windows test-windows-elements check setup setup-run setup-test bench gpu doc screenshots
 
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
 run: setup-run
@@ -11,10 +16,22 @@ run: setup-run
 	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-falwebrtc -p gst-plugin-spout
 	@exec target/release/gst-scope serve $(ARGS)
 
+## Put the elements where every GStreamer program of this user finds them (OBS too), and gst-scope into PREFIX/bin
+install: setup-run
+	@echo "install: building (minutes the first time, seconds after)"
+	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-falwebrtc -p gst-plugin-spout
+	@install -d "$(DESTDIR)$(PLUGINS)" "$(DESTDIR)$(PREFIX)/bin"
+	@install -m 644 $(addprefix target/release/,$(LIBRARIES)) "$(DESTDIR)$(PLUGINS)"
+	@install target/release/gst-scope "$(DESTDIR)$(PREFIX)/bin"
+	@echo "install: elements in $(DESTDIR)$(PLUGINS), gst-scope in $(DESTDIR)$(PREFIX)/bin"
+
+uninstall:
+	@rm -f $(addprefix "$(DESTDIR)$(PLUGINS)"/,$(LIBRARIES)) "$(DESTDIR)$(PREFIX)/bin/gst-scope"
+
 ## Set up everything, build, and run every test
 test: setup
 	$(CARGO) build --workspace --all-targets
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace; else $(CARGO) test --workspace -- --test-threads=1; fi
+	$(CARGO) nextest run --workspace
 
 ## Build the Windows side and run its tests under wine; skipped, and said so, where that cannot be had
 test-windows:
@@ -42,9 +59,11 @@ setup-run:
 setup-test:
 	@.setup/system test
 	@.setup/peers
+	@.setup/nextest
 
 ## Tests that need an NVIDIA GPU
 gpu: setup-run
+	@.setup/nextest
 	.setup/onnxruntime cuda13
 	$(CARGO) nextest run --workspace --run-ignored only -E 'test(/gpu/)'
 

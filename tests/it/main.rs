@@ -10,6 +10,7 @@ mod fal_app;
 mod fal_signalling;
 mod layers;
 mod licences;
+mod obs;
 mod peers;
 mod pipelines;
 mod processor_contract;

@@ -212,6 +212,14 @@ fn steps(parameters: &Parameters) -> impl Iterator<Item = u16> {
     steps.map(|timestep| timestep + 1)
 }
 
+/// The number as people write it: 0.98, where the widened bits would read 0.9800000190734863.
+fn decimal(number: f32) -> Value {
+    number
+        .to_string()
+        .parse::<f64>()
+        .map_or(Value::Null, Value::from)
+}
+
 /// The live controls as the JSON that `parameters` takes.
 fn as_json(parameters: &Parameters) -> Value {
     let method = |method: Interpolation| match method {
@@ -220,32 +228,32 @@ fn as_json(parameters: &Parameters) -> Value {
     };
     let prompts = parameters.prompts.iter();
     let prompts: Vec<Value> = prompts
-        .map(|prompt| json!({ "text": prompt.text, "weight": prompt.weight }))
+        .map(|prompt| json!({ "text": prompt.text, "weight": decimal(prompt.weight) }))
         .collect();
     let seeds = parameters.seeds.iter();
     let seeds: Vec<Value> = seeds
-        .map(|seed| json!({ "seed": seed.seed, "weight": seed.weight }))
+        .map(|seed| json!({ "seed": seed.seed, "weight": decimal(seed.weight) }))
         .collect();
     let filter = parameters.similar_image_filter;
     json!({
         "prompts": prompts,
         "prompt_interpolation_method": method(parameters.prompt_interpolation),
         "negative_prompt": parameters.negative_prompt,
-        "noise_scale": parameters.noise_scale,
+        "noise_scale": parameters.noise_scale.map(decimal),
         "noise_controller": parameters.noise_controller,
         "denoising_step_list": parameters.denoising_steps.as_ref().map(|_| steps(parameters).collect::<Vec<_>>()),
-        "guidance_scale": parameters.guidance_scale,
+        "guidance_scale": decimal(parameters.guidance_scale),
         "cfg_type": CfgTypeChoice::from(parameters.cfg_type).word(),
-        "delta": parameters.delta,
+        "delta": decimal(parameters.delta),
         "do_add_noise": parameters.add_noise,
         "seed": parameters.seed,
         "seeds": seeds,
         "seed_interpolation_method": method(parameters.seed_interpolation),
-        "latent_feedback": parameters.latent_feedback,
+        "latent_feedback": decimal(parameters.latent_feedback),
         "similar_image_filter": filter.enabled,
-        "similar_image_filter_threshold": filter.threshold,
+        "similar_image_filter_threshold": decimal(filter.threshold),
         "similar_image_filter_max_skip_frame": filter.max_skip_frame,
-        "motion": parameters.motion,
+        "motion": decimal(parameters.motion),
         "transition_frames_per_step": parameters.transition_frames_per_step,
         "input_mode": match parameters.input_mode { InputMode::Video => "video", InputMode::Text => "text" },
         "paused": parameters.paused,
