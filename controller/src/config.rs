@@ -13,7 +13,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 pub use cloud::{CloudConfig, RawCloud};
-pub use ice::IceServer;
+pub use ice::{IceServer, IceTransportPolicy, OwnIce};
 
 use crate::secret::Secret;
 
@@ -82,6 +82,9 @@ pub enum ConfigError {
     /// The page's folder is no folder with an `index.html`.
     #[error("the frontend folder `{}` holds no index.html", .0.display())]
     NoFrontend(PathBuf),
+    /// Media may only take a way that is not there.
+    #[error("ice_transport_policy is `relay`, and ice_servers names no TURN server")]
+    NoRelay,
 }
 
 impl ConfigError {
@@ -91,6 +94,9 @@ impl ConfigError {
             Self::Unreadable { .. } => "check the path given with --config",
             Self::NoNumber { .. } => "correct the variable, or unset it",
             Self::Wrong { .. } => "compare with controller.toml, which shows every key",
+            Self::NoRelay => {
+                "add one with a `turn:` URL to [[ice_servers]], or leave the policy at `all`"
+            }
             Self::NoFrontend(_) => {
                 "give --frontend-dir the folder of a built page, or leave it out"
             }
@@ -119,6 +125,7 @@ pub struct RawConfig {
     pub jitter_buffer_ms: Option<u32>,
     pub log: Option<String>,
     pub ice_servers: Option<Vec<IceServer>>,
+    pub ice_transport_policy: Option<IceTransportPolicy>,
     #[serde(default)]
     pub cloud: RawCloud,
 }
@@ -179,6 +186,7 @@ impl RawConfig {
             jitter_buffer_ms: later.jitter_buffer_ms.or(self.jitter_buffer_ms),
             log: later.log.or(self.log),
             ice_servers: later.ice_servers.or(self.ice_servers),
+            ice_transport_policy: later.ice_transport_policy.or(self.ice_transport_policy),
             cloud: self.cloud.overridden_by(later.cloud),
         }
     }
@@ -228,6 +236,8 @@ pub struct Config {
     pub log: String,
     /// Handed to the browser; empty contacts nobody.
     pub ice_servers: Vec<IceServer>,
+    /// The same for our own side.
+    pub own_ice: OwnIce,
     /// The app in the cloud, if any.
     pub cloud: CloudConfig,
 }
@@ -242,6 +252,11 @@ impl Config {
             .filter(|dir| !dir.join("index.html").is_file())
         {
             return Err(ConfigError::NoFrontend(dir.clone()));
+        }
+        let ice_servers = raw.ice_servers.unwrap_or_default();
+        let own_ice = OwnIce::new(&ice_servers, raw.ice_transport_policy.unwrap_or_default());
+        if own_ice.policy == IceTransportPolicy::Relay && own_ice.turn_servers.is_empty() {
+            return Err(ConfigError::NoRelay);
         }
         Ok(Self {
             host: raw.host.unwrap_or_else(|| "127.0.0.1".into()),
@@ -259,8 +274,9 @@ impl Config {
             media_addresses: raw.media_addresses.unwrap_or_default(),
             jitter_buffer_ms: raw.jitter_buffer_ms.unwrap_or(80),
             log: raw.log.unwrap_or_else(|| "info".into()),
-            ice_servers: raw.ice_servers.unwrap_or_default(),
-            cloud: CloudConfig::new(raw.cloud),
+            ice_servers,
+            cloud: CloudConfig::new(raw.cloud, &own_ice),
+            own_ice,
         })
     }
 }
@@ -314,6 +330,7 @@ mod tests {
             jitter_buffer_ms: Some(_),
             log: Some(_),
             ice_servers: Some(_),
+            ice_transport_policy: Some(_),
             cloud:
                 RawCloud {
                     app_id: Some(_),
@@ -394,6 +411,17 @@ mod tests {
             err.to_string(),
             "SCOPE_SOCKET_SECONDS must be a whole number, not `2h`"
         );
+    }
+
+    #[test]
+    fn relays_alone_need_a_relay() {
+        let raw: RawConfig = toml::from_str(
+            "ice_transport_policy = \"relay\"\n[[ice_servers]]\nurls = [\"stun:a.example\"]\n",
+        )
+        .unwrap();
+
+        let err = Config::new(raw, Path::new("/home/ada")).unwrap_err();
+        assert!(matches!(err, ConfigError::NoRelay) && err.remedy().contains("turn:"));
     }
 
     #[test]

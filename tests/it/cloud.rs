@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use scope_tests::fal::FalApp;
 use scope_tests::peer::colour;
-use scope_tests::{Controller, Peer};
+use scope_tests::{Controller, Peer, Turn};
 use serde_json::{Value, json};
 
 const KEY: &str = "key-id:canary-secret";
@@ -266,6 +266,41 @@ fn the_key_is_told_to_nobody() -> Result<()> {
             !dump.contains("canary"),
             "a pipeline's picture tells the key"
         );
+    }
+    Ok(())
+}
+
+/// The TURN servers of the configuration are the cloud connection's too; their passwords are told to nobody but a client
+/// that asks for them.
+#[test]
+fn the_cloud_is_reached_through_a_relay_alone() -> Result<()> {
+    let (app, turn) = (FalApp::start(Some(KEY))?, Turn::start()?);
+    let address = &app.address;
+    let config = format!(
+        "ice_transport_policy = \"relay\"\n{}\n[cloud]\napp_id = \"owner/app\"\nrun_url = \"ws://{address}\"\nrest_url = \"http://{address}\"\npath = \"webrtc\"\n",
+        turn.config()
+    );
+    let environment = [("SCOPE_LOG", "trace"), ("GST_DEBUG", "6")];
+    let controller = Controller::start_configured(&config, &environment)?;
+    connect(&controller)?;
+
+    let status = status(&controller, "a connection", |status| {
+        status["connected"] == json!(true)
+    })?;
+
+    let report = app.wait("pictures", LONG, |report| {
+        report["frames_out"].as_u64() > Some(5)
+    })?;
+    let told = report["told_candidates"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert!(!told.is_empty(), "{report}");
+    let relayed = |line: &Value| line.as_str().is_some_and(|line| line.contains("typ relay"));
+    assert!(told.iter().all(relayed), "{told:?}");
+    turn.has_relayed()?;
+    for text in [status.to_string(), controller.said()] {
+        assert!(!text.contains("canary"), "{text}");
     }
     Ok(())
 }

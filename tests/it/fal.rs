@@ -9,6 +9,7 @@ mod fallback;
 mod faults;
 mod limits;
 mod lost;
+mod relayed;
 mod tidy;
 
 /// Grey of 60 in RGB, as luma; and the same inverted by the app.

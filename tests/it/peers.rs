@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use scope_tests::peer::{colour, distance};
-use scope_tests::{Controller, Peer};
+use scope_tests::{Controller, Peer, Turn};
 use serde_json::{Value, json};
 
 /// What the client paints, left and right.
@@ -203,4 +203,55 @@ fn candidates_are_taken_late_and_refused_politely_after_the_end() -> Result<()> 
 
     assert_eq!(status(&candidate)?, 404);
     Ok(())
+}
+
+/// A controller with a TURN server, and this line more in its configuration.
+fn with_relay(turn: &Turn, line: &str) -> Result<Controller> {
+    let controller = Controller::start_configured(&format!("{line}\n{}", turn.config()), &[])?;
+    controller.load("passthrough", &json!({}))?;
+    Ok(controller)
+}
+
+fn candidates(sdp: &Value) -> Vec<&str> {
+    let lines = sdp.as_str().unwrap_or_default().lines();
+    lines
+        .filter(|line| line.starts_with("a=candidate:"))
+        .collect()
+}
+
+#[test]
+fn a_session_runs_through_the_servers_relay_alone() -> Result<()> {
+    let turn = Turn::start()?;
+    let controller = with_relay(&turn, "ice_transport_policy = \"relay\"")?;
+    let mut client = Peer::client(&controller)?;
+
+    let reply = client.ask("offer", json!({"mode": "legacy"}))?;
+
+    let told = candidates(&reply["reply"]["sdp"]);
+    assert!(!told.is_empty(), "{reply}");
+    assert!(
+        told.iter().all(|line| line.contains("typ relay")),
+        "{told:?}"
+    );
+    assert_own_picture(&client.frames(30)?)?;
+    turn.has_relayed()?;
+    assert!(
+        !controller.said().contains("canary"),
+        "{}",
+        controller.said()
+    );
+    Ok(())
+}
+
+#[test]
+fn a_client_behind_a_relay_comes_in_with_the_servers_it_was_handed() -> Result<()> {
+    let turn = Turn::start()?;
+    let controller = with_relay(&turn, "")?;
+    let mut client = Peer::client(&controller)?;
+    assert_eq!(client.ask("relay", json!({}))?["servers"], json!(1));
+
+    client.offer(json!({"mode": "legacy"}))?;
+
+    assert_own_picture(&client.frames(30)?)?;
+    turn.has_relayed()
 }

@@ -20,8 +20,10 @@ pub mod inspect;
 pub mod peer;
 pub mod programs;
 pub mod stage;
+pub mod turn;
 
 pub use cloud::Cloud;
 pub use controller::Controller;
 pub use fal::FalApp;
 pub use peer::Peer;
+pub use turn::Turn;

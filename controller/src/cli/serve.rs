@@ -83,12 +83,10 @@ fn configure(args: Args) -> Result<Config, crate::config::ConfigError> {
 }
 
 fn sessions(config: &Config) -> Result<Registry, CommandError> {
-    let (stun_server, turn_servers) = config.gstreamer_ice_servers();
     let settings = Settings {
         limit: config.max_sessions,
         addresses: config.media_addresses.clone(),
-        stun_server,
-        turn_servers,
+        ice: config.own_ice.clone(),
         jitter_buffer_ms: config.jitter_buffer_ms,
     };
     Registry::new(settings)

@@ -59,6 +59,9 @@ impl CloudLane {
         if let Some(key) = &target.api_key {
             processing.set_secret("api-key", key)?;
         }
+        if !target.turn_servers.is_empty() {
+            processing.set_secrets("turn-servers", &target.turn_servers)?;
+        }
         processing
             .start()
             .map_err(|error| event::reason(&mut news).map_or(error, MediaError::Pipeline))?;

@@ -27,6 +27,7 @@ pub(super) struct Target {
     pub(super) api_key: Option<Secret>,
     pub(super) parameters: Parameters,
     pub(super) properties: Vec<(&'static str, String)>,
+    pub(super) turn_servers: Vec<Secret>,
 }
 
 impl Target {
@@ -47,6 +48,7 @@ impl Target {
             api_key,
             parameters: wish.initial_parameters,
             properties: config.properties.clone(),
+            turn_servers: config.turn_servers.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::ice::{IceTransportPolicy, OwnIce};
 use crate::secret::Secret;
 
 /// The environment's names: the newest first, then those of Scope's earlier versions and of fal itself.
@@ -76,6 +77,8 @@ pub struct CloudConfig {
     pub api_key: Option<Secret>,
     /// Properties of the processor that differ from its own defaults: name and text.
     pub properties: Vec<(&'static str, String)>,
+    /// TURN servers on the way there, with their passwords.
+    pub turn_servers: Vec<Secret>,
     /// True when no key is needed.
     pub open: bool,
     /// Show the local processor while the cloud is lost.
@@ -83,8 +86,8 @@ pub struct CloudConfig {
 }
 
 impl CloudConfig {
-    /// Fills in the defaults.
-    pub(super) fn new(raw: RawCloud) -> Self {
+    /// Fills in the defaults; `ice` goes for this connection as for any other.
+    pub(super) fn new(raw: RawCloud, ice: &OwnIce) -> Self {
         let text = |name, value: Option<String>| value.map(|value| (name, value));
         let minutes =
             |name, value: Option<u32>| Some((name, value?.saturating_mul(60).to_string()));
@@ -94,6 +97,10 @@ impl CloudConfig {
             text("auth", raw.auth.clone()),
             text("run-url", raw.run_url),
             text("rest-url", raw.rest_url),
+            // Without one the processor has a default of its own.
+            text("stun-server", ice.stun_server.clone()),
+            (ice.policy != IceTransportPolicy::All)
+                .then(|| ("ice-transport-policy", ice.policy.word().to_owned())),
             minutes("max-session-duration", raw.max_session_minutes),
             minutes("max-idle", raw.max_idle_minutes.or(Some(IDLE_MINUTES))),
         ];
@@ -101,6 +108,7 @@ impl CloudConfig {
             app_id: raw.app_id,
             api_key: raw.api_key.filter(|key| !key.expose().is_empty()),
             properties: properties.into_iter().flatten().collect(),
+            turn_servers: ice.turn_servers.clone(),
             open: raw.auth.as_deref() == Some("none"),
             fallback_to_local: raw.fallback_to_local.unwrap_or(true),
         }
@@ -138,11 +146,13 @@ mod tests {
 
     #[test]
     fn only_what_was_said_becomes_a_property() {
-        let config = CloudConfig::new(RawCloud {
+        let raw = RawCloud {
             run_url: Some("ws://127.0.0.1:1".into()),
             max_idle_minutes: Some(2),
             ..RawCloud::default()
-        });
+        };
+
+        let config = CloudConfig::new(raw, &OwnIce::default());
 
         assert_eq!(
             config.properties,
@@ -152,5 +162,28 @@ mod tests {
             ]
         );
         assert!(config.fallback_to_local && !config.open);
+    }
+
+    #[test]
+    fn the_ways_of_the_sessions_are_those_of_the_cloud_too() {
+        let ice = OwnIce {
+            stun_server: Some("stun://a:1".into()),
+            turn_servers: vec![Secret::new("turn://u:p@b:2")],
+            policy: IceTransportPolicy::Relay,
+        };
+
+        let config = CloudConfig::new(RawCloud::default(), &ice);
+
+        for wanted in [
+            ("stun-server", "stun://a:1"),
+            ("ice-transport-policy", "relay"),
+        ] {
+            let (name, value) = wanted;
+            assert!(
+                config.properties.contains(&(name, value.to_owned())),
+                "{wanted:?}"
+            );
+        }
+        assert_eq!(config.turn_servers, ice.turn_servers);
     }
 }

@@ -3,7 +3,6 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::Config;
 use crate::secret::Secret;
 
 /// One server a browser may ask for its outside address.
@@ -18,11 +17,42 @@ pub struct IceServer {
     pub credential: Option<Secret>,
 }
 
-impl Config {
-    /// The same servers for our own side: one STUN server at most, and every TURN server with its password inside.
-    pub fn gstreamer_ice_servers(&self) -> (Option<String>, Vec<Secret>) {
+/// Which ways media may take. Words as in browsers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IceTransportPolicy {
+    /// The best there is.
+    #[default]
+    All,
+    /// Through a TURN server and no other.
+    Relay,
+}
+
+impl IceTransportPolicy {
+    /// As GStreamer writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// The servers as our own side takes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnIce {
+    /// `stun://host:port`, one at most.
+    pub stun_server: Option<String>,
+    /// `turn://user:password@host:port` each.
+    pub turn_servers: Vec<Secret>,
+    /// Which ways may be taken.
+    pub policy: IceTransportPolicy,
+}
+
+impl OwnIce {
+    pub(super) fn new(servers: &[IceServer], policy: IceTransportPolicy) -> Self {
         let all = || {
-            self.ice_servers
+            servers
                 .iter()
                 .flat_map(|server| server.urls.iter().map(move |url| (server, url)))
         };
@@ -36,19 +66,17 @@ impl Config {
             let password = escaped(server.credential.as_ref().map_or("", Secret::expose));
             Some(Secret::new(format!("{scheme}://{user}:{password}@{rest}")))
         };
-        (
-            stun.map(|host| format!("stun://{host}")),
-            all().filter_map(turn).collect(),
-        )
+        Self {
+            stun_server: stun.map(|host| format!("stun://{host}")),
+            turn_servers: all().filter_map(turn).collect(),
+            policy,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::RawConfig;
 
     #[test]
     fn servers_are_respelled_with_their_passwords_escaped() {
@@ -68,18 +96,15 @@ mod tests {
                 credential: Some(Secret::new("p@ss")),
             },
         ];
-        let raw = RawConfig {
-            ice_servers: Some(servers),
-            ..RawConfig::default()
-        };
 
-        let (stun, turn) = Config::new(raw, Path::new("/"))
-            .unwrap()
-            .gstreamer_ice_servers();
+        let own = OwnIce::new(&servers, IceTransportPolicy::All);
 
-        assert_eq!(stun.as_deref(), Some("stun://stun.example:3478"));
+        assert_eq!(own.stun_server.as_deref(), Some("stun://stun.example:3478"));
         assert_eq!(
-            turn.iter().map(Secret::expose).collect::<Vec<_>>(),
+            own.turn_servers
+                .iter()
+                .map(Secret::expose)
+                .collect::<Vec<_>>(),
             [
                 "turn://ada:p%40ss@turn.example:3478?transport=udp",
                 "turns://ada:p%40ss@turn.example"

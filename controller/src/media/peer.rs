@@ -19,15 +19,14 @@ use super::negotiate::{self, Gathering};
 use super::offer::Plan;
 use super::send::{self, Sender};
 use super::{ice, receive, turn};
-use crate::secret::Secret;
+use crate::config::OwnIce;
 
 /// How a peer connects.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     /// Only these; empty is every address of the machine.
     pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) stun_server: Option<String>,
-    pub(crate) turn_servers: Vec<Secret>,
+    pub(crate) ice: OwnIce,
     /// How long a lost packet may be waited for, milliseconds.
     ///
     /// It delays nothing else: no sink here waits for a clock.
@@ -63,10 +62,15 @@ impl Peer {
             if plan.bundled { "max-bundle" } else { "none" },
         )?;
         set(&webrtcbin, "latency", &connection.jitter_buffer.to_string())?;
-        if let Some(server) = &connection.stun_server {
+        set(
+            &webrtcbin,
+            "ice-transport-policy",
+            connection.ice.policy.word(),
+        )?;
+        if let Some(server) = &connection.ice.stun_server {
             set(&webrtcbin, "stun-server", server)?;
         }
-        for server in &connection.turn_servers {
+        for server in &connection.ice.turn_servers {
             turn::add(&webrtcbin, server);
         }
         ice::prepare(&webrtcbin, &connection.addresses);

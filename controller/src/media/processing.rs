@@ -132,18 +132,28 @@ impl Processing {
 
     /// Hands the first processor a secret, by a property that only takes it.
     pub(crate) fn set_secret(&self, property: &str, secret: &Secret) -> Result<(), MediaError> {
+        self.confide(property, &secret.expose().to_value())
+    }
+
+    /// The same with a list of them.
+    pub(crate) fn set_secrets(&self, property: &str, secrets: &[Secret]) -> Result<(), MediaError> {
+        let secrets = gst::Array::new(secrets.iter().map(Secret::expose));
+        self.confide(property, &secrets.to_value())
+    }
+
+    fn confide(&self, property: &str, value: &gst::glib::Value) -> Result<(), MediaError> {
         let Some(node) = self.nodes.first() else {
             return Ok(());
         };
         let spec = node.element.find_property(property);
         // Not by `set`, whose error shows the value.
-        if spec.is_none_or(|spec| spec.value_type() != String::static_type()) {
+        if spec.is_none_or(|spec| spec.value_type() != value.type_()) {
             return Err(MediaError::NoProperty {
                 element: node.id.clone(),
                 property: property.into(),
             });
         }
-        node.element.set_property(property, secret.expose());
+        node.element.set_property_from_value(property, value);
         Ok(())
     }
 

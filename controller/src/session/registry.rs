@@ -16,11 +16,11 @@ use super::{
     Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions, Wanted, parameters,
 };
 use crate::cloud::Cloud;
+use crate::config::OwnIce;
 use crate::media::candidate::{self, Verdict};
 use crate::media::offer::{self, Codec};
 use crate::media::peer::Connection;
 use crate::media::{codec, warm};
-use crate::secret::Secret;
 
 /// All sessions end within this, or are left to end by themselves.
 const SHUTDOWN: Duration = Duration::from_millis(900);
@@ -32,10 +32,8 @@ pub struct Settings {
     pub limit: usize,
     /// Addresses to be reached at; empty is every address of the machine, or loopback where that is the only one.
     pub addresses: Vec<IpAddr>,
-    /// `stun://host:port`; none by default, nothing outside is contacted.
-    pub stun_server: Option<String>,
-    /// `turn://user:password@host:port` each.
-    pub turn_servers: Vec<Secret>,
+    /// STUN and TURN servers; none by default, nothing outside is contacted.
+    pub ice: OwnIce,
     /// How long a lost packet may be waited for, milliseconds; delays nothing else.
     pub jitter_buffer_ms: u32,
 }
@@ -45,8 +43,7 @@ impl Default for Settings {
         Self {
             limit: 8,
             addresses: Vec::new(),
-            stun_server: None,
-            turn_servers: Vec::new(),
+            ice: OwnIce::default(),
             jitter_buffer_ms: 80,
         }
     }
@@ -118,15 +115,13 @@ impl Registry {
     fn connection(&self) -> Connection {
         let Settings {
             addresses,
-            stun_server,
-            turn_servers,
+            ice,
             jitter_buffer_ms,
             ..
         } = self.settings.clone();
         Connection {
             addresses,
-            stun_server,
-            turn_servers,
+            ice,
             jitter_buffer: jitter_buffer_ms,
         }
     }

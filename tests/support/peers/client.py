@@ -14,7 +14,7 @@ import urllib.request
 
 import aioice.ice
 import numpy
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCIceTransportPolicy, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, VideoStreamTrack
 from av import VideoFrame
 
@@ -52,11 +52,14 @@ class Picture(VideoStreamTrack):
 class Client:
     def __init__(self, base):
         self.base = base
-        self.peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.tasks, self.messages, self.count, self.last, self.first, self.began = [], [], 0, None, None, 0.0
+        self.connect_by(RTCConfiguration(iceServers=[]))
+
+    def connect_by(self, configuration):
+        self.peer = RTCPeerConnection(configuration)
         self.channel = self.peer.createDataChannel("parameters", ordered=True)
         self.channel.on("message", self.heard)
         self.peer.on("track", lambda track: self.tasks.append(asyncio.ensure_future(self.watch(track))))
-        self.tasks, self.messages, self.count, self.last, self.first, self.began = [], [], 0, None, None, 0.0
 
     def heard(self, text):
         self.messages.append(json.loads(text))
@@ -88,6 +91,14 @@ class Client:
         if status == 200:
             await self.peer.setRemoteDescription(RTCSessionDescription(reply["sdp"], reply["type"]))
         return {"status": status, "reply": reply}
+
+    async def relay(self):
+        """Takes the way through the server's own TURN servers from here on, and no other."""
+        await self.peer.close()
+        handed_out = (await asyncio.to_thread(fetch, f"{self.base}/api/v1/webrtc/ice-servers"))["iceServers"]
+        servers = [RTCIceServer(**server) for server in handed_out]
+        self.connect_by(RTCConfiguration(servers, iceTransportPolicy=RTCIceTransportPolicy.RELAY))
+        return {"servers": len(servers)}
 
     async def exchange(self, body):
         """Carries an offer to the server: status and reply, as REST has them."""
@@ -135,6 +146,11 @@ def graph(pipeline):
             "graph": {"nodes": nodes, "edges": [edge("input", pipeline), edge(pipeline, "output")]}}
 
 
+def fetch(address):
+    with urllib.request.urlopen(address, timeout=60) as reply:
+        return json.load(reply)
+
+
 def post(address, body):
     request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
@@ -152,7 +168,7 @@ async def until(condition, timeout, sentence):
         await asyncio.sleep(0.01)
 
 
-COMMANDS = ("offer", "frames", "send", "message", "state", "close")
+COMMANDS = ("offer", "relay", "frames", "send", "message", "state", "close")
 
 
 async def serve(client, commands=COMMANDS):

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fal_client::signalling::sdp;
 use fal_client::{IceCandidate, IceServer, Negotiation};
+use gst_webrtc::WebRTCICETransportPolicy;
 
 use super::FalWebRTCBin;
 use super::bitrate::{self, Rate, Report};
@@ -103,6 +104,7 @@ impl Attempt {
             latency: settings.latency,
             stun_server: settings.stun(),
             turn_servers: settings.turn_servers.clone(),
+            policy: settings.ice_transport_policy,
             app_servers,
             queue_size: settings.queue_size as usize,
         };
@@ -127,6 +129,12 @@ impl Attempt {
     pub(crate) fn gathered(&mut self) -> Option<String> {
         let text = self.whole.as_mut()?.take()?;
         Some(with_candidates(&text, &self.candidates))
+    }
+
+    /// Whether the search for candidates ended where only relays may be used and none was found.
+    pub(crate) fn has_no_way(&self, settings: &Settings) -> bool {
+        settings.ice_transport_policy == WebRTCICETransportPolicy::Relay
+            && self.candidates.is_empty()
     }
 
     /// The answer is in force: pictures go out from here on.

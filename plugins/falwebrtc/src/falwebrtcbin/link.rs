@@ -10,8 +10,9 @@ use fal_client::{IceCandidate, IceServer, Secret};
 use gst::glib;
 use gst::prelude::*;
 use gst_webrtc::{
-    WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEGatheringState, WebRTCPeerConnectionState,
-    WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType, WebRTCSessionDescription,
+    WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEGatheringState, WebRTCICETransportPolicy,
+    WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType,
+    WebRTCSessionDescription,
 };
 
 use super::codec::Codec;
@@ -59,6 +60,7 @@ pub(crate) struct Plan {
     pub(crate) latency: std::time::Duration,
     pub(crate) stun_server: Option<String>,
     pub(crate) turn_servers: Vec<Secret>,
+    pub(crate) policy: WebRTCICETransportPolicy,
     /// As the app handed them out.
     pub(crate) app_servers: Vec<IceServer>,
     pub(crate) queue_size: usize,
@@ -90,7 +92,7 @@ impl Link {
         let bin = gst::Bin::with_name(name);
         bin.set_locked_state(true);
         let webrtcbin = make("webrtcbin")?;
-        servers::prepare(&webrtcbin, &plan);
+        servers::prepare(&webrtcbin, &plan)?;
         let reports = Reports::watch(&webrtcbin);
         bin.add(&webrtcbin)?;
         element.add(&bin)?;

@@ -72,6 +72,11 @@ fn far_end() -> Vec<glib::ParamSpec> {
             .write_only()
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("ice-transport-policy", defaults.ice_transport_policy)
+            .nick("ICE transport policy")
+            .blurb("all, or relay: nothing but the way through a TURN server")
+            .mutable_ready()
+            .build(),
     ]
 }
 
@@ -270,6 +275,7 @@ pub(crate) fn set(settings: &mut Settings, name: &str, value: &glib::Value) -> R
                 .filter_map(|server| server.get::<String>().ok());
             settings.turn_servers = servers.map(Secret::new).collect();
         }
+        "ice-transport-policy" => settings.ice_transport_policy = typed(value),
         "codecs" => settings.codecs = Codec::list(&text().unwrap_or_default())?,
         "queue-size" => settings.queue_size = number(),
         "fallback" => settings.fallback = typed(value),
@@ -299,6 +305,7 @@ pub(crate) fn get(settings: &Settings, name: &str) -> Option<glib::Value> {
         "auth" => settings.auth.to_value(),
         "user-id" => settings.user_id.to_value(),
         "stun-server" => settings.stun_server.to_value(),
+        "ice-transport-policy" => settings.ice_transport_policy.to_value(),
         "codecs" => settings
             .codecs
             .iter()

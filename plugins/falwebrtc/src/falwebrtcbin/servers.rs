@@ -1,36 +1,47 @@
 //! What webrtcbin is told before it negotiates: STUN and TURN servers, ours and the app's, in its own spelling.
 
 use fal_client::{IceServer, Secret};
+use gst::prelude::*;
+use gst_webrtc::WebRTCICETransportPolicy;
 
-use super::errors::set;
+use super::errors::{MediaError, set};
 use super::link::Plan;
 use super::{ice, turn};
 
 /// Sets a new webrtcbin up.
-pub(crate) fn prepare(webrtcbin: &gst::Element, plan: &Plan) {
+///
+/// # Errors
+///
+/// Only relays may be used, and there is none.
+pub(crate) fn prepare(webrtcbin: &gst::Element, plan: &Plan) -> Result<(), MediaError> {
     set(webrtcbin, "bundle-policy", "max-bundle");
     set(webrtcbin, "latency", &plan.latency.as_millis().to_string());
     let mut stun = plan.stun_server.clone();
+    let mut relays = plan.turn_servers.clone();
     for server in &plan.app_servers {
         for url in &server.urls {
             match url.split_once(':') {
                 Some(("stun", _)) => stun = stun.or_else(|| Some(url.clone())),
-                Some(("turn" | "turns", _)) => add_turn(webrtcbin, &with_credentials(url, server)),
+                Some(("turn" | "turns", _)) => relays.push(with_credentials(url, server)),
                 _ => {}
             }
         }
     }
+    if plan.policy == WebRTCICETransportPolicy::Relay && relays.is_empty() {
+        return Err(MediaError::Negotiation(
+            "ice-transport-policy is relay, and there is no TURN server: name one in turn-servers"
+                .into(),
+        ));
+    }
+    webrtcbin.set_property("ice-transport-policy", plan.policy);
     if let Some(server) = stun {
         set(webrtcbin, "stun-server", &with_slashes(&server));
     }
-    plan.turn_servers
-        .iter()
-        .for_each(|server| add_turn(webrtcbin, server));
+    for server in &relays {
+        turn::add(webrtcbin, &Secret::new(with_slashes(server.expose())));
+    }
     ice::prepare(webrtcbin);
-}
-
-fn add_turn(webrtcbin: &gst::Element, server: &Secret) {
-    turn::add(webrtcbin, &Secret::new(with_slashes(server.expose())));
+    Ok(())
 }
 
 /// `stun:host` as `stun://host`, which is what webrtcbin reads.

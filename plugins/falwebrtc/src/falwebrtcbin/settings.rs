@@ -5,6 +5,7 @@ use std::time::Duration;
 use fal_client::signalling::{DialectChoice, EncodingChoice, Parameters};
 use fal_client::{Auth, Secret};
 use gst::glib;
+use gst_webrtc::WebRTCICETransportPolicy;
 
 use super::codec::Codec;
 
@@ -127,6 +128,7 @@ pub(crate) struct Settings {
     pub(crate) user_id: Option<String>,
     pub(crate) stun_server: Option<String>,
     pub(crate) turn_servers: Vec<Secret>,
+    pub(crate) ice_transport_policy: WebRTCICETransportPolicy,
     pub(crate) codecs: Vec<Codec>,
     pub(crate) queue_size: u32,
     pub(crate) fallback: Fallback,
@@ -162,6 +164,7 @@ impl Default for Settings {
             user_id: None,
             stun_server: Some(Self::STUN.into()),
             turn_servers: Vec::new(),
+            ice_transport_policy: WebRTCICETransportPolicy::All,
             codecs: Codec::ALL.into(),
             queue_size: 2,
             fallback: Fallback::default(),

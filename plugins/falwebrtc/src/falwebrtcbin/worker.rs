@@ -310,6 +310,13 @@ impl Worker {
                 attempt.candidates.push(candidate.clone());
                 Input::LocalCandidate(candidate)
             }
+            Happened::CandidatesDone if attempt.has_no_way(&element.settings()) => {
+                Input::PeerFailed {
+                    reason: "no TURN server gave an address, and ice-transport-policy allows nothing else: \
+                             check address, user and password in turn-servers"
+                        .into(),
+                }
+            }
             Happened::CandidatesDone => {
                 if let Some(sdp) = attempt.gathered() {
                     self.handle(element, Input::LocalOffer { sdp });

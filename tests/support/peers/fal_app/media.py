@@ -104,6 +104,7 @@ class Media:
             self.stage.seen["null_candidates"] += 1
             return await self.peer.addIceCandidate(None)
         self.stage.seen["candidates"] += 1
+        self.stage.seen["told_candidates"].append(said["candidate"])
         candidate = candidate_from_sdp(said["candidate"].removeprefix("candidate:"))
         candidate.sdpMid, candidate.sdpMLineIndex = said.get("sdpMid"), said.get("sdpMLineIndex")
         await self.peer.addIceCandidate(candidate)

@@ -21,7 +21,7 @@ class Stage:
         self.tokens = {}
         self.sessions, self.http_sessions = [], {}
         self.runner = secrets.token_hex(4)
-        self.seen = {"tokens": 0, "attempts": 0, "admitted": [], "sockets": 0, "offers": [], "candidates": 0,
+        self.seen = {"tokens": 0, "attempts": 0, "admitted": [], "sockets": 0, "offers": [], "candidates": 0, "told_candidates": [],
                      "null_candidates": 0, "parameters": {}, "messages": [], "frames_in": 0, "frames_out": 0, "sizes": [],
                      "heartbeats": 0, "ended": [], "bitrates": [], "remb": [], "nacks": 0, "plis": 0, "first_messages": []}
 
