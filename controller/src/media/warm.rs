@@ -20,20 +20,25 @@ const FACTORIES: [&str; 11] = [
     "appsrc",
 ];
 
-/// Loads the plugins and makes the process's DTLS certificate (a 2048 bit RSA key), in a thread of its own.
+/// Loads the plugins and makes the process's DTLS certificate, each in a thread of its own.
 pub(crate) fn up() {
-    let work = || {
+    begin("warm-up", || {
         for name in FACTORIES {
             // What is missing is reported by the session that needs it.
             make(name).ok();
         }
+    });
+    // A 2048 bit RSA key takes as long as all the rest, and at times thrice as long.
+    begin("certificate", || {
         if let Ok(decoder) = make("dtlsdec") {
             // Reading it makes it.
             decoder.property::<Option<String>>("pem");
         }
-    };
-    std::thread::Builder::new()
-        .name("warm-up".into())
-        .spawn(work)
-        .ok();
+    });
+}
+
+fn begin(name: &str, work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().name(name.into());
+    // Without a thread the first client does it, and waits for it.
+    thread.spawn(work).ok();
 }

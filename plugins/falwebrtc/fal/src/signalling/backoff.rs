@@ -25,9 +25,10 @@ impl Default for Backoff {
     fn default() -> Self {
         Self {
             base: Duration::from_millis(250),
-            cap: Duration::from_secs(2),
-            // About a minute and a half, where attempts fail at once.
-            patience: 90,
+            // With it a far end that is back has pictures again within two seconds, connecting included.
+            cap: Duration::from_secs(1),
+            // About a minute, where attempts fail at once.
+            patience: 120,
             late_cap: Duration::from_secs(30),
         }
     }
