@@ -27,7 +27,10 @@ const ARROWS: &[(&str, &str)] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("plugins/scopediffusion/engine/src", &["backend/ort"]),
     ("plugins/falwebrtc/fal/src", &["net/"]),
-    ("plugins/spout/share/src", &["backend/shm", "backend/spout"]),
+    (
+        "plugins/spout/share/src",
+        &["backend/pipewire", "backend/shm", "backend/spout"],
+    ),
 ];
 
 const NOT_IN_PURE_CODE: [&str; 8] = [
@@ -47,6 +50,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "tokenizers::",
         &["plugins/scopediffusion/engine/src/tokenizer"],
+    ),
+    (
+        "libloading::",
+        &[
+            "plugins/scopediffusion/engine/src/backend/ort",
+            "plugins/spout/share/src/backend/pipewire/library",
+        ],
     ),
     ("rustix::", &["plugins/spout/share/src/backend/shm"]),
     ("windows::", &["plugins/spout/share/src/backend/spout"]),

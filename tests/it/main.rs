@@ -17,5 +17,6 @@ mod processor_contract;
 mod secrets;
 mod sharing;
 mod spout;
+mod spout_pipewire;
 mod spout_storm;
 mod surface;

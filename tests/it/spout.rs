@@ -117,3 +117,25 @@ fn twenty_programs_watch_one() {
         receiver.succeed();
     }
 }
+
+#[test]
+fn gst_device_monitor_lists_a_sender_and_how_to_receive_from_it() {
+    let stage = Stage::default();
+    let _sender = stage.launch(&format!("{BALL} ! spoutsink sender-name=Ball"));
+    stage
+        .launch("spoutsrc sender-name=Ball num-buffers=1 ! fakesink")
+        .succeed();
+
+    let (status, text) = stage.run("gst-device-monitor-1.0", "Source/Video").end();
+
+    assert!(status.success(), "{text}");
+    for line in [
+        "name  : Ball",
+        "format=BGRA, width=64, height=48",
+        "sender-name = Ball",
+        "active = true",
+        "gst-launch-1.0 spoutsrc sender-name=Ball ! ...",
+    ] {
+        assert!(text.contains(line), "`{line}` is not in: {text}");
+    }
+}

@@ -18,6 +18,7 @@ pub mod house;
 pub mod http;
 pub mod inspect;
 pub mod peer;
+pub mod pipewire;
 pub mod programs;
 pub mod stage;
 pub mod turn;

@@ -24,7 +24,9 @@ pub struct Program(Child);
 impl Default for Stage {
     fn default() -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        std::fs::create_dir(scratch.path().join("home")).unwrap();
+        for folder in ["home", "run"] {
+            std::fs::create_dir(scratch.path().join(folder)).unwrap();
+        }
         Self { scratch }
     }
 }
@@ -47,14 +49,21 @@ impl Stage {
             )
             .env("SPOUT_RUNTIME_DIR", self.senders())
             .env("HOME", self.scratch.path().join("home"))
+            .env("XDG_RUNTIME_DIR", self.runtime())
+            .env("DBUS_SESSION_BUS_ADDRESS", self.bus())
             .stdin(Stdio::null());
         command
     }
 
     /// `gst-launch-1.0 -q text`; words are split at spaces.
     pub fn launch(&self, text: &str) -> Program {
-        let mut command = self.command("gst-launch-1.0");
-        command.arg("-q").args(text.split_whitespace());
+        self.run("gst-launch-1.0", &format!("-q {text}"))
+    }
+
+    /// A program with these arguments, split at spaces.
+    pub fn run(&self, program: &str, arguments: &str) -> Program {
+        let mut command = self.command(program);
+        command.args(arguments.split_whitespace());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Program(command.spawn().unwrap())
     }

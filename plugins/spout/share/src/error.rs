@@ -80,6 +80,12 @@ pub enum ShareError {
         /// Its name.
         sender: String,
     },
+    /// The picture cannot be published to PipeWire.
+    #[error("PipeWire does not show this picture: {reason}")]
+    PipeWire {
+        /// What it lacks or said.
+        reason: String,
+    },
     /// This build has no such backend.
     #[error("video sharing by `{backend}` is not available on this system")]
     NoBackend {
@@ -111,6 +117,9 @@ impl ShareError {
             }
             Self::Unreachable { .. } => {
                 "run both programs on one adapter: Windows' graphics settings choose it for each program"
+            }
+            Self::PipeWire { .. } => {
+                "start PipeWire and a session manager (packages pipewire, wireplumber) as this user; it is tried again"
             }
             Self::NoBackend { .. } => "set the backend to `auto`",
         }

@@ -32,7 +32,7 @@ pub mod pixels;
 pub mod record;
 mod video;
 
-pub use backend::{Backend, open};
+pub use backend::{Backend, open, publish};
 pub use error::ShareError;
 pub use name::{NameError, SenderName};
 pub use pixels::PixelFormat;
@@ -149,6 +149,30 @@ pub struct Figures {
     pub buffers: usize,
     /// Receivers that were shown the door for holding frames without end or for breaking the protocol.
     pub expelled: u64,
+}
+
+/// Shows a sender's frames to programs that do not look for senders: as a camera in the system's media graph.
+pub trait Publisher: Send + Sync + fmt::Debug {
+    /// Shows a frame; one that has not been taken yet is replaced. Waits for nobody.
+    fn show(&self, frame: Published);
+
+    /// How many frames somebody was there to see.
+    fn shown(&self) -> u64;
+}
+
+/// A frame to be published, held until the next one.
+#[derive(Debug)]
+pub struct Published {
+    /// From the first byte of the top row.
+    pub pixels: Box<dyn Pixels>,
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// The fourth byte of each pixel means nothing.
+    pub opaque: bool,
+    /// Size, format and rate; its stride does not count.
+    pub video: Video,
+    /// When it was taken.
+    pub stamp: Stamp,
 }
 
 /// Lends the memory of one sender.

@@ -3,17 +3,17 @@
 //! The sender is registered when the first caps arrive, because others want to know its size, and stays until NULL: a
 //! change of caps or a pause must not make receivers lose it. No lock is held while posting.
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::subclass::prelude::*;
-use gst_video::prelude::*;
-use texture_share::{Directory, Picture, Sender, SenderName, SenderWish, Sent, Stamp};
+use texture_share::{SenderName, ShareError};
 
 use super::pool::LendingPool;
 use super::properties::{self, Settings};
+use super::state::State;
 use crate::errors;
 use crate::video::{self, Incoming};
 
@@ -24,18 +24,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         Some("Video shown to other programs"),
     )
 });
-
-/// What exists from READY on.
-#[derive(Debug)]
-struct State {
-    directory: Arc<dyn Directory>,
-    name: SenderName,
-    make_active: bool,
-    incoming: Option<Incoming>,
-    sender: Option<Box<dyn Sender>>,
-    /// Lent frames that somebody may look at: held, so that nobody upstream writes into them.
-    shown: Vec<(u64, gst::Buffer)>,
-}
 
 #[derive(Debug, Default)]
 pub struct SpoutSink {
@@ -61,30 +49,19 @@ impl ObjectImpl for SpoutSink {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         let state = self.state.lock().unwrap();
-        let sender = state.as_ref().and_then(|state| state.sender.as_ref());
+        let sender = state.as_ref().and_then(State::sender);
         match pspec.name() {
             "actual-name" => sender.map(|sender| sender.name().to_string()).to_value(),
             "receivers" => sender
                 .map_or(Some(0), |sender| sender.receivers())
                 .map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX))
                 .to_value(),
-            "stats" => sender.map(|sender| stats(&**sender)).to_value(),
+            "stats" => state.as_ref().and_then(State::stats).to_value(),
             name => self.settings.lock().unwrap().get(name).unwrap_or_else(|| {
                 unreachable!("GObject knows only the properties listed, and `{name}` is none")
             }),
         }
     }
-}
-
-fn stats(sender: &dyn Sender) -> gst::Structure {
-    let figures = sender.figures();
-    gst::Structure::builder("application/x-spoutsink-stats")
-        .field("frames-sent", figures.sent)
-        .field("frames-lent", figures.lent)
-        .field("frames-dropped", figures.dropped)
-        .field("buffers", figures.buffers as u64)
-        .field("receivers-expelled", figures.expelled)
-        .build()
 }
 
 impl GstObjectImpl for SpoutSink {}
@@ -122,8 +99,9 @@ impl ElementImpl for SpoutSink {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::NullToReady {
-            let state = self.open().map_err(|message| {
-                self.post_error_message(message);
+            let settings = self.settings.lock().unwrap().clone();
+            let state = State::open(&settings).map_err(|error| {
+                self.post_error_message(errors::share(&error));
                 gst::StateChangeError
             })?;
             *self.state.lock().unwrap() = Some(state);
@@ -146,13 +124,15 @@ impl BaseSinkImpl for SpoutSink {
         let outcome = {
             let mut state = self.state.lock().unwrap();
             let state = state.as_mut().ok_or_else(|| refused("caps before READY"))?;
-            state.shown.clear();
             state.take_caps(incoming)
         };
         match outcome {
             Ok(Some(name)) => {
                 gst::info!(CAT, imp = self, "registered as `{name}`");
                 self.obj().notify("actual-name");
+                if self.settings.lock().unwrap().pipewire {
+                    self.publish(&name);
+                }
                 Ok(())
             }
             Ok(None) => Ok(()),
@@ -196,7 +176,7 @@ impl BaseSinkImpl for SpoutSink {
             let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
             state.send(buffer)
         };
-        outcome.map_err(|message| {
+        outcome.map(|()| gst::FlowSuccess::Ok).map_err(|message| {
             self.post_error_message(message);
             gst::FlowError::Error
         })
@@ -204,117 +184,31 @@ impl BaseSinkImpl for SpoutSink {
 }
 
 impl SpoutSink {
-    fn open(&self) -> Result<State, gst::ErrorMessage> {
-        let settings = self.settings.lock().unwrap().clone();
-        let name = match settings.sender_name.as_str() {
-            "" => own_name(),
-            name => SenderName::new(name).map_err(|error| errors::share(&error.into()))?,
+    /// Shows the video as a camera, too. That this is not possible is a warning: nothing else depends on it.
+    fn publish(&self, name: &SenderName) {
+        let element = self.obj().downgrade();
+        let complain = move |error: ShareError| {
+            if let Some(element) = element.upgrade() {
+                let text = errors::sentence(&error);
+                gst::element_warning!(element, gst::ResourceError::NotFound, ("{text}"));
+            }
         };
-        let directory =
-            texture_share::open(settings.backend.into()).map_err(|error| errors::share(&error))?;
-        Ok(State {
-            directory,
-            name,
-            make_active: settings.make_active,
-            incoming: None,
-            sender: None,
-            shown: Vec::new(),
-        })
+        match texture_share::publish(name, Box::new(complain.clone())) {
+            Ok(publisher) => {
+                if let Some(state) = self.state.lock().unwrap().as_mut() {
+                    state.publisher = Some(publisher);
+                }
+            }
+            Err(error) => complain(error),
+        }
     }
 
     /// A pool of the sender's memory, for video that can be shown as it is.
     fn pool(&self, incoming: &Incoming) -> Option<LendingPool> {
         let lender = {
             let state = self.state.lock().unwrap();
-            let state = state.as_ref()?;
-            let present = state.incoming.as_ref()?;
-            let fits = present.video.same_geometry(&incoming.video) && !incoming.opaque;
-            fits.then(|| state.sender.as_ref()?.lender()).flatten()?
+            state.as_ref()?.lender(incoming)?
         };
         LendingPool::new(lender, &incoming.info)
     }
-}
-
-/// The program's name, as other senders without a name of their own take it.
-fn own_name() -> SenderName {
-    glib::prgname()
-        .and_then(|name| SenderName::from_any(&name))
-        .or_else(|| SenderName::from_any("GStreamer"))
-        .expect("`GStreamer` breaks no rule")
-}
-
-impl State {
-    /// The first caps register the sender, and its name is returned; later ones reshape it if need be.
-    fn take_caps(
-        &mut self,
-        incoming: Incoming,
-    ) -> Result<Option<SenderName>, texture_share::ShareError> {
-        let registered = match &mut self.sender {
-            Some(sender) => {
-                sender.configure(&incoming.video)?;
-                None
-            }
-            None => {
-                let sender = self.directory.sender(&SenderWish {
-                    name: self.name.clone(),
-                    video: incoming.video.clone(),
-                    make_active: self.make_active,
-                })?;
-                Some(self.sender.insert(sender).name().clone())
-            }
-        };
-        self.incoming = Some(incoming);
-        Ok(registered)
-    }
-
-    fn send(&mut self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::ErrorMessage> {
-        let (Some(incoming), Some(sender)) = (&self.incoming, &mut self.sender) else {
-            return Err(gst::error_msg!(
-                gst::CoreError::Negotiation,
-                ("a frame came before its caps; set caps on the source")
-            ));
-        };
-        self.shown.retain(|(ticket, _)| sender.is_shown(*ticket));
-        let sent = {
-            let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &incoming.info)
-                .map_err(|_| unreadable(buffer, incoming))?;
-            let bytes = frame
-                .plane_data(0)
-                .map_err(|_| unreadable(buffer, incoming))?;
-            let stride = usize::try_from(frame.plane_stride()[0])
-                .map_err(|_| unreadable(buffer, incoming))?;
-            let picture = Picture {
-                bytes,
-                stride,
-                opaque: incoming.opaque,
-            };
-            sender
-                .send(&picture, &stamp(buffer))
-                .map_err(|error| errors::share(&error))?
-        };
-        if let Sent::Lent { ticket } = sent {
-            self.shown.push((ticket, buffer.clone()));
-        }
-        Ok(gst::FlowSuccess::Ok)
-    }
-}
-
-fn stamp(buffer: &gst::Buffer) -> Stamp {
-    Stamp {
-        captured: gst::get_timestamp().nseconds(),
-        presentation: buffer.pts().map(gst::ClockTime::nseconds),
-        duration: buffer.duration().map(gst::ClockTime::nseconds),
-    }
-}
-
-fn unreadable(buffer: &gst::Buffer, incoming: &Incoming) -> gst::ErrorMessage {
-    gst::error_msg!(
-        gst::StreamError::Format,
-        (
-            "a buffer of {} bytes is no {}×{} frame; send frames as large as the caps say",
-            buffer.size(),
-            incoming.info.width(),
-            incoming.info.height()
-        )
-    )
 }

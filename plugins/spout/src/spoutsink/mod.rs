@@ -13,6 +13,7 @@ use gst::prelude::*;
 mod imp;
 mod pool;
 mod properties;
+mod state;
 
 glib::wrapper! {
     /// The element.

@@ -16,6 +16,8 @@ pub(super) struct Settings {
     pub(super) make_active: bool,
     /// Read going NULL → READY.
     pub(super) backend: Backend,
+    /// Read when the first caps arrive.
+    pub(super) pipewire: bool,
 }
 
 impl Default for Settings {
@@ -24,6 +26,7 @@ impl Default for Settings {
             sender_name: String::new(),
             make_active: true,
             backend: Backend::default(),
+            pipewire: false,
         }
     }
 }
@@ -44,6 +47,12 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .mutable_ready()
             .build(),
         backend::property(),
+        glib::ParamSpecBoolean::builder("pipewire")
+            .nick("PipeWire")
+            .blurb("Also shows the video as a camera of this name to programs that use PipeWire, OBS among them (Linux); without PipeWire a warning is posted, and it is looked for again")
+            .default_value(defaults.pipewire)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecString::builder("actual-name")
             .nick("Actual name")
             .blurb("The name it got; unset while it is not registered")
@@ -58,7 +67,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("frames-sent, frames-lent (of these without a copy), frames-dropped, buffers, receivers-expelled since registration")
+            .blurb("frames-sent, frames-lent (of these without a copy), frames-dropped, buffers, receivers-expelled, frames-published (by PipeWire, to somebody) since registration")
             .read_only()
             .build(),
     ]
@@ -71,6 +80,7 @@ impl Settings {
             "sender-name" => Some(self.sender_name.to_value()),
             "make-active" => Some(self.make_active.to_value()),
             "backend" => Some(self.backend.to_value()),
+            "pipewire" => Some(self.pipewire.to_value()),
             _ => None,
         }
     }
@@ -87,6 +97,7 @@ impl Settings {
             }
             "make-active" => self.make_active = value.get().unwrap_or(self.make_active),
             "backend" => self.backend = value.get().unwrap_or(self.backend),
+            "pipewire" => self.pipewire = value.get().unwrap_or(self.pipewire),
             _ => {}
         }
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Directory, ShareError};
+use crate::{Directory, Publisher, SenderName, ShareError};
+
+#[cfg(target_os = "linux")]
+mod pipewire;
 
 #[cfg(target_os = "linux")]
 pub mod shm;
@@ -39,5 +42,28 @@ pub fn open(backend: Backend) -> Result<Arc<dyn Directory>, ShareError> {
         Backend::Shm => Err(ShareError::NoBackend { backend: "shm" }),
         #[cfg(not(windows))]
         Backend::Spout => Err(ShareError::NoBackend { backend: "spout" }),
+    }
+}
+
+/// Publishes a sender's frames as a camera of this name, by PipeWire. `complain` is told, once each time, that PipeWire
+/// does not run or went away; it is looked for until the publisher is dropped.
+///
+/// # Errors
+///
+/// If this system has no PipeWire at all, or refuses a thread.
+pub fn publish(
+    name: &SenderName,
+    complain: Box<dyn Fn(ShareError) + Send>,
+) -> Result<Box<dyn Publisher>, ShareError> {
+    #[cfg(target_os = "linux")]
+    return Ok(Box::new(pipewire::PipeWirePublisher::start(
+        name, complain,
+    )?));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (name, complain);
+        Err(ShareError::PipeWire {
+            reason: "it is a system of Linux".into(),
+        })
     }
 }
