@@ -5,6 +5,7 @@
 
 mod cloud;
 mod ice;
+mod recording;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use cloud::{CloudConfig, RawCloud};
 pub use ice::{IceServer, IceTransportPolicy, OwnIce};
+pub use recording::{RawRecording, RecordingConfig};
 
 use crate::secret::Secret;
 
@@ -35,6 +37,8 @@ pub mod env {
     pub const MODELS_DIR: &str = "DAYDREAM_SCOPE_MODELS_DIR";
     /// Folder of uploaded files.
     pub const ASSETS_DIR: &str = "DAYDREAM_SCOPE_ASSETS_DIR";
+    /// Folder of recordings.
+    pub const RECORDINGS_DIR: &str = "DAYDREAM_SCOPE_RECORDINGS_DIR";
     /// Pipeline to load at start.
     pub const PRELOAD: &str = "PIPELINE";
     /// Where the base folder goes when nothing says otherwise.
@@ -127,6 +131,8 @@ pub struct RawConfig {
     pub ice_servers: Option<Vec<IceServer>>,
     pub ice_transport_policy: Option<IceTransportPolicy>,
     #[serde(default)]
+    pub recording: RawRecording,
+    #[serde(default)]
     pub cloud: RawCloud,
 }
 
@@ -160,6 +166,10 @@ impl RawConfig {
             socket_seconds: number(env::SOCKET_SECONDS, get(env::SOCKET_SECONDS))?,
             models_dir: folder(env::MODELS_DIR, "models"),
             assets_dir: folder(env::ASSETS_DIR, "assets"),
+            recording: RawRecording {
+                dir: folder(env::RECORDINGS_DIR, "recordings"),
+                ..RawRecording::default()
+            },
             preload: get(env::PRELOAD),
             log: get(env::LOG),
             cloud: RawCloud::from_env(get),
@@ -187,6 +197,7 @@ impl RawConfig {
             log: later.log.or(self.log),
             ice_servers: later.ice_servers.or(self.ice_servers),
             ice_transport_policy: later.ice_transport_policy.or(self.ice_transport_policy),
+            recording: self.recording.overridden_by(later.recording),
             cloud: self.cloud.overridden_by(later.cloud),
         }
     }
@@ -238,6 +249,8 @@ pub struct Config {
     pub ice_servers: Vec<IceServer>,
     /// The same for our own side.
     pub own_ice: OwnIce,
+    /// Where recordings lie and how much of them is kept.
+    pub recording: RecordingConfig,
     /// The app in the cloud, if any.
     pub cloud: CloudConfig,
 }
@@ -277,6 +290,7 @@ impl Config {
             ice_servers,
             cloud: CloudConfig::new(raw.cloud, &own_ice),
             own_ice,
+            recording: RecordingConfig::new(raw.recording, &base),
         })
     }
 }
@@ -331,6 +345,13 @@ mod tests {
             log: Some(_),
             ice_servers: Some(_),
             ice_transport_policy: Some(_),
+            recording:
+                RawRecording {
+                    dir: Some(_),
+                    keep_hours: Some(_),
+                    total_mib: Some(_),
+                    spare_mib: Some(_),
+                },
             cloud:
                 RawCloud {
                     app_id: Some(_),
@@ -360,6 +381,7 @@ mod tests {
         .unwrap();
 
         assert_eq!(raw.models_dir, Some("/data/models".into()));
+        assert_eq!(raw.recording.dir, Some("/data/recordings".into()));
         assert_eq!(raw.assets_dir, Some("/pictures".into()));
     }
 

@@ -18,12 +18,16 @@ use crate::config::Config;
 use crate::guard::Guard;
 use crate::library::Library;
 use crate::library::keeper::Keepers;
+use crate::library::shelf::Shelf;
 use crate::library::wish::Wish;
 use crate::log::Ring;
 use crate::session::Sessions;
 
 /// How long each step of stopping may take; both together stay below two seconds.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// How often old recordings are looked for.
+const TIDY: Duration = Duration::from_secs(3600);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,11 +140,14 @@ impl Bound {
             sockets: Sockets::default(),
             config: Arc::new(config),
         };
-        state
-            .sessions
-            .furnish(Arc::new(state.library.loader.clone()), state.cloud.clone());
+        state.sessions.furnish(
+            Arc::new(state.library.loader.clone()),
+            state.cloud.clone(),
+            state.library.shelf.clone(),
+        );
         let assets = state.library.assets.clone();
         tokio::task::spawn_blocking(move || assets.sweep());
+        tokio::spawn(tidy(Arc::clone(&state.library.shelf)));
         if let Some(id) = &state.config.preload {
             let wish = Wish {
                 node_id: id.clone(),
@@ -150,6 +157,18 @@ impl Bound {
             state.library.loader.load(vec![wish]);
         }
         serve(state, listener, address)
+    }
+}
+
+/// Removes old recordings, for as long as the program runs.
+async fn tidy(shelf: Arc<Shelf>) {
+    loop {
+        let shelf = Arc::clone(&shelf);
+        let swept = tokio::task::spawn_blocking(move || shelf.sweep(SystemTime::now()));
+        if swept.await.is_err() {
+            return;
+        }
+        tokio::time::sleep(TIDY).await;
     }
 }
 

@@ -58,7 +58,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plugins/spout/share/src/backend/pipewire/library",
         ],
     ),
-    ("rustix::", &["plugins/spout/share/src/backend/shm"]),
+    (
+        "rustix::",
+        &[
+            "plugins/spout/share/src/backend/shm",
+            "controller/src/library/shelf",
+        ],
+    ),
     ("windows::", &["plugins/spout/share/src/backend/spout"]),
     (
         "axum::",

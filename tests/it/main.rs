@@ -14,6 +14,7 @@ mod obs;
 mod peers;
 mod pipelines;
 mod processor_contract;
+mod recording;
 mod secrets;
 mod sharing;
 mod spout;

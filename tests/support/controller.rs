@@ -189,6 +189,17 @@ impl Controller {
         }
     }
 
+    /// Ends it without any warning, as a crash or a power cut does.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn crash(&mut self) -> Result<()> {
+        signal(&self.child, "KILL")?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// The folder it was given for models and assets.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -247,6 +258,7 @@ fn command(home: &Path, arguments: &[&str]) -> Result<Command> {
         "FAL_API_KEY",
         "DAYDREAM_SCOPE_MODELS_DIR",
         "DAYDREAM_SCOPE_ASSETS_DIR",
+        "DAYDREAM_SCOPE_RECORDINGS_DIR",
     ] {
         command.env_remove(foreign);
     }

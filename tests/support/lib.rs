@@ -14,6 +14,7 @@
 pub mod cloud;
 pub mod controller;
 pub mod fal;
+pub mod film;
 pub mod house;
 pub mod http;
 pub mod inspect;

@@ -18,6 +18,7 @@ mod models;
 mod offer;
 mod parameters;
 mod pipelines;
+mod recordings;
 mod session;
 mod shape;
 mod stand_ins;
@@ -80,6 +81,7 @@ pub fn router(state: AppState) -> Router {
         .merge(webrtc::routes())
         .merge(session::routes())
         .merge(assets::routes())
+        .merge(recordings::routes())
         .merge(cloud::routes())
         .merge(input_sources::routes())
         .merge(logs::routes())

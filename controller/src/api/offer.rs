@@ -9,7 +9,7 @@ use crate::cloud::Cloud;
 use crate::library::binding::{self, BindingError};
 use crate::library::loader::Loader;
 use crate::library::node_graph::{self, Chain, Stop};
-use crate::session::{Offer, Parameters, Wanted};
+use crate::session::{Offer, Parameters, RecordNode, Wanted};
 
 /// Reads and checks a body; nothing is started yet.
 ///
@@ -35,7 +35,11 @@ pub(super) fn read(
         return Err(issues.into());
     };
 
-    let (chain, takes_input) = chain(&sent)?;
+    let Route {
+        chain,
+        takes_input,
+        records,
+    } = route(&sent)?;
     let (processors, mut initial_parameters, local) = match binding::bind(chain.as_deref(), loader)
     {
         Ok((processors, parameters)) => (processors, parameters, true),
@@ -55,22 +59,38 @@ pub(super) fn read(
             processors,
             local,
             takes_input,
+            records,
         },
     })
 }
 
-/// The models a client asked for; `None` leaves it to what is loaded.
-fn chain(sent: &Parameters) -> Result<(Option<Vec<Stop>>, bool), ApiError> {
+/// The way of the frames that a client asked for.
+struct Route {
+    /// `None` leaves it to what is loaded.
+    chain: Option<Vec<Stop>>,
+    takes_input: bool,
+    records: Vec<RecordNode>,
+}
+
+fn route(sent: &Parameters) -> Result<Route, ApiError> {
     let wants_video = sent.get("input_mode").and_then(Value::as_str) != Some("text");
     if let Some(graph) = sent.get("graph").and_then(Value::as_object) {
-        let Chain { stops, has_source } = node_graph::read(graph).map_err(|errors| {
+        let Chain {
+            stops,
+            has_source,
+            records,
+        } = node_graph::read(graph).map_err(|errors| {
             ApiError::bad_request(
                 "invalid_graph",
                 format!("Invalid graph: {}", errors.join("; ")),
                 "join a source, pipelines and a sink by stream edges",
             )
         })?;
-        return Ok((Some(stops), has_source && wants_video));
+        return Ok(Route {
+            chain: Some(stops),
+            takes_input: has_source && wants_video,
+            records,
+        });
     }
     let ids = sent.get("pipeline_ids").and_then(Value::as_array);
     let stops: Vec<_> = ids
@@ -79,7 +99,11 @@ fn chain(sent: &Parameters) -> Result<(Option<Vec<Stop>>, bool), ApiError> {
         .filter_map(Value::as_str)
         .map(Stop::of)
         .collect();
-    Ok(((!stops.is_empty()).then_some(stops), wants_video))
+    Ok(Route {
+        chain: (!stops.is_empty()).then_some(stops),
+        takes_input: wants_video,
+        records: Vec::new(),
+    })
 }
 
 /// In words for whoever offered.

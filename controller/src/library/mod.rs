@@ -8,6 +8,7 @@ pub mod loras;
 pub mod models;
 pub mod node_graph;
 pub mod schema;
+pub mod shelf;
 pub mod wish;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use assets::Assets;
 use keeper::Keepers;
 use loader::Loader;
 use models::Catalogue;
+use shelf::Shelf;
 
 /// Everything the REST edge asks about models and files.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Library {
     pub loader: Loader,
     /// Uploaded files.
     pub assets: Assets,
+    /// Recordings.
+    pub shelf: Arc<Shelf>,
     /// The way to the elements.
     pub keepers: Arc<dyn Keepers>,
 }
@@ -38,6 +42,7 @@ impl Library {
         Self {
             loader: Loader::new(catalogue.clone(), Arc::clone(&keepers)),
             assets: Assets::new(config.assets_dir.clone(), config.upload_limit),
+            shelf: Arc::new(Shelf::new(config.recording.clone())),
             catalogue,
             keepers,
         }

@@ -1,11 +1,13 @@
 //! Scope's node graph, read as a chain of models.
 //!
-//! Decision: one chain, from the first sink back to where its frames come from. Everything else in the graph (record
-//! nodes, further sinks, parameter edges) is let through and has no effect.
+//! Decision: one chain, from the first sink back to where its frames come from. Record nodes hang at its end or its
+//! beginning. Everything else in the graph (further sinks, parameter edges) is let through and has no effect.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
+
+use crate::session::{RecordNode, Tap};
 
 /// A model's place in a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Chain {
     pub stops: Vec<Stop>,
     /// Whether frames come from outside.
     pub has_source: bool,
+    /// Where it may be recorded.
+    pub records: Vec<RecordNode>,
 }
 
 /// Where a node gets its frames from.
@@ -137,13 +141,15 @@ fn follow(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Result<Chain, St
     let mut chain = Chain {
         stops: vec![],
         has_source: false,
+        records: vec![],
     };
-    let mut passed = HashSet::new();
+    let mut passed = Vec::new();
     let mut at = nodes.iter().find(|node| node.kind == "sink");
     while let Some(node) = at {
-        if !passed.insert(node.id) {
+        if passed.contains(&node.id) {
             return Err(format!("the frames go round in a circle at `{}`", node.id));
         }
+        passed.push(node.id);
         match node.kind {
             "source" => chain.has_source = true,
             "pipeline" => chain.stops.insert(
@@ -162,6 +168,18 @@ fn follow(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Result<Chain, St
     }
     if chain.stops.is_empty() && !chain.has_source {
         return Err("nothing leads to the sink".into());
+    }
+    for node in nodes.iter().filter(|node| node.kind == "record") {
+        // The sink passes on what it gets, so hanging behind it is hanging beside it.
+        let tap = match feeder(node, edges)? {
+            Some(end) if passed[..passed.len().min(2)].contains(&end) => Some(Tap::Picture),
+            Some(source) if chain.has_source && passed.last() == Some(&source) => Some(Tap::Input),
+            Some(_) | None => None,
+        };
+        chain.records.push(RecordNode {
+            id: node.id.to_owned(),
+            tap,
+        });
     }
     Ok(chain)
 }
@@ -229,7 +247,8 @@ mod tests {
             chain,
             Ok(Chain {
                 stops,
-                has_source: true
+                has_source: true,
+                records: vec![],
             })
         );
     }
@@ -245,7 +264,8 @@ mod tests {
             chain,
             Ok(Chain {
                 stops: vec![stop("a", "x")],
-                has_source: false
+                has_source: false,
+                records: vec![],
             })
         );
     }
@@ -301,6 +321,51 @@ mod tests {
                 [error]
             );
         }
+    }
+
+    #[test]
+    fn record_nodes_hang_at_either_end_of_the_chain() {
+        let chain = read_json(&json!({
+            "nodes": [
+                { "id": "in", "type": "source" },
+                { "id": "a", "type": "pipeline", "pipeline_id": "x" },
+                { "id": "b", "type": "pipeline", "pipeline_id": "y" },
+                { "id": "out", "type": "sink" },
+                { "id": "picture", "type": "record" },
+                { "id": "behind", "type": "record" },
+                { "id": "input", "type": "record" },
+                { "id": "between", "type": "record" },
+                { "id": "loose", "type": "record" },
+            ],
+            "edges": [
+                edge("in", "a"), edge("a", "b"), edge("b", "out"),
+                edge("b", "picture"), edge("out", "behind"), edge("in", "input"), edge("a", "between"),
+            ],
+        }));
+
+        let record = |id: &str, tap| RecordNode { id: id.into(), tap };
+        let expected = [
+            record("picture", Some(Tap::Picture)),
+            record("behind", Some(Tap::Picture)),
+            record("input", Some(Tap::Input)),
+            record("between", None),
+            record("loose", None),
+        ];
+        assert_eq!(chain.unwrap().records, expected);
+    }
+
+    #[test]
+    fn without_a_model_the_source_is_the_picture() {
+        let chain = read_json(&json!({
+            "nodes": [
+                { "id": "in", "type": "source" },
+                { "id": "out", "type": "sink" },
+                { "id": "film", "type": "record" },
+            ],
+            "edges": [edge("in", "out"), edge("in", "film")],
+        }));
+
+        assert_eq!(chain.unwrap().records[0].tap, Some(Tap::Picture));
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub enum TimeFormat {
     Log,
     /// As in JSON, with microseconds, no zone.
     Iso,
-    /// As in file names.
+    /// As in the names of log files.
     File,
+    /// As in the names of recordings.
+    Recording,
 }
 
 impl TimeFormat {
@@ -30,6 +32,9 @@ impl TimeFormat {
                 "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]"
             ),
             Self::File => format_description!("[year]-[month]-[day]-[hour]-[minute]-[second]"),
+            Self::Recording => {
+                format_description!("[year][month][day]_[hour][minute][second]")
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::inlet::{Frame, Inlet};
+use super::inlet::{Door, Frame, Inlet};
 use super::meter::Meter;
 use super::switch::{Lane, Switch};
 
@@ -26,6 +26,17 @@ pub(crate) enum Source {
 pub(crate) enum Output {
     /// Shared with other applications on this machine.
     Share,
+    /// Recorded, under a number of the session's.
+    Record(u64),
+    /// The same, but what comes in is recorded.
+    RecordInput(u64),
+}
+
+impl Output {
+    /// Whether frames go there as they come in, before any processor.
+    fn is_early(self) -> bool {
+        matches!(self, Self::RecordInput(_))
+    }
 }
 
 /// One session's crossing.
@@ -48,7 +59,7 @@ struct Ways {
     /// `None` is straight across, or a chain that makes its own frames.
     home: Option<Arc<Inlet>>,
     cloud: Option<Arc<Inlet>>,
-    outputs: Vec<(Output, Arc<Inlet>)>,
+    outputs: Vec<(Output, Arc<dyn Door>)>,
 }
 
 impl Handover {
@@ -99,12 +110,21 @@ impl Handover {
         ways.switch.detach();
     }
 
-    /// Puts an output in, or takes it away.
-    pub(crate) fn set_output(&self, output: Output, door: Option<Inlet>) {
+    /// Puts an output in, or takes it away. A recording begins with the picture in view, which may be held.
+    pub(crate) fn set_output(&self, output: Output, door: Option<Arc<dyn Door>>) {
+        let in_view = match (output, &door) {
+            (Output::Record(_), Some(door)) => {
+                let last = self.last.lock().unwrap().clone();
+                last.map(|frame| (door.clone(), frame))
+            }
+            _ => None,
+        };
+        if let Some((door, mut frame)) = in_view {
+            door.push(&mut frame);
+        }
         let mut ways = self.ways.lock().unwrap();
         ways.outputs.retain(|(known, _)| *known != output);
-        ways.outputs
-            .extend(door.map(|door| (output, Arc::new(door))));
+        ways.outputs.extend(door.map(|door| (output, door)));
     }
 
     /// Whose pictures are in view, when there is a cloud lane.
@@ -136,6 +156,7 @@ impl Handover {
         if self.is_paused() {
             return;
         }
+        self.give(&mut frame, true);
         let mut lost = 0;
         for door in [cloud, home].into_iter().flatten() {
             lost += u64::from(door.push(&mut frame));
@@ -251,15 +272,22 @@ impl Handover {
         meter.input.count(now);
     }
 
-    /// Gives a picture to every output; each stamps it with its own time.
-    fn show(&self, mut frame: Frame) {
+    /// Gives a frame to the outputs before or behind the processors; each stamps it with its own time.
+    fn give(&self, frame: &mut Frame, early: bool) {
         let outputs: Vec<_> = {
             let ways = self.ways.lock().unwrap();
-            ways.outputs.iter().map(|(_, door)| door.clone()).collect()
+            let meant = |(output, _): &&(Output, _)| output.is_early() == early;
+            let meant = ways.outputs.iter().filter(meant);
+            meant.map(|(_, door)| door.clone()).collect()
         };
         for output in outputs {
-            output.push(&mut frame);
+            output.push(frame);
         }
+    }
+
+    /// Gives a picture to every output and the client.
+    fn show(&self, mut frame: Frame) {
+        self.give(&mut frame, false);
         let replaced = self
             .client
             .as_ref()

@@ -36,11 +36,17 @@ struct Slot {
 
 /// A decoded or processed frame with its caps.
 #[derive(Debug, Clone)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     pub(super) caps: gst::Caps,
     pub(super) buffer: gst::Buffer,
     /// The RTP timestamp it came with, if it came that way.
     pub(super) mark: Option<u32>,
+}
+
+/// A way out of the handover.
+pub(crate) trait Door: std::fmt::Debug + Send + Sync {
+    /// Takes a frame without ever waiting; true when a frame was lost by it.
+    fn push(&self, frame: &mut Frame) -> bool;
 }
 
 impl Frame {
@@ -109,9 +115,27 @@ impl Inlet {
         self.marks.clone()
     }
 
-    /// Hands a frame in, stamped with this pipeline's running time; true when a frame was lost by it, the older one
-    /// that nobody had taken, or this one when the pipeline does not run.
-    pub(super) fn push(&self, frame: &mut Frame) -> bool {
+    /// Hands one black picture in, 512 pixels square.
+    pub(crate) fn show_black(&self) {
+        let Ok(video) =
+            gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 512, 512).build()
+        else {
+            return;
+        };
+        let Ok(caps) = video.to_caps() else { return };
+        let buffer = gst::Buffer::from_slice(vec![0_u8; video.size()]);
+        self.push(&mut Frame {
+            caps,
+            buffer,
+            mark: None,
+        });
+    }
+}
+
+impl Door for Inlet {
+    /// Stamps the frame with this pipeline's running time. Lost is the older one that nobody had taken, or this one
+    /// when the pipeline does not run.
+    fn push(&self, frame: &mut Frame) -> bool {
         let Some(now) = self.source.current_running_time() else {
             return true;
         };
@@ -130,22 +154,6 @@ impl Inlet {
         }
         feed(&self.source, frame.clone(), &*self.adapt);
         false
-    }
-
-    /// Hands one black picture in, 512 pixels square.
-    pub(crate) fn show_black(&self) {
-        let Ok(video) =
-            gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, 512, 512).build()
-        else {
-            return;
-        };
-        let Ok(caps) = video.to_caps() else { return };
-        let buffer = gst::Buffer::from_slice(vec![0_u8; video.size()]);
-        self.push(&mut Frame {
-            caps,
-            buffer,
-            mark: None,
-        });
     }
 }
 

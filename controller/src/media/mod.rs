@@ -31,6 +31,8 @@ pub(crate) mod outlet;
 pub(crate) mod peer;
 pub(crate) mod processing;
 pub(crate) mod receive;
+pub(crate) mod recorder;
+pub(crate) mod reel;
 pub mod remb;
 pub mod rtcp;
 pub(crate) mod rtp;

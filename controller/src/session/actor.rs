@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::building::{Beginning, Furniture, build, spawn};
 use super::lanes::Lanes;
+use super::recordings::Recordings;
 use super::remote::Remote;
 use super::shares::Shares;
 use super::state::State;
@@ -55,6 +56,7 @@ pub(super) struct Actor {
     pub(super) remote: Option<Remote>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) shares: Arc<Shares>,
+    pub(super) recordings: Arc<Recordings>,
     pub(super) handover: Arc<Handover>,
     pub(super) furniture: Option<Furniture>,
     pub(super) state: Arc<State>,
@@ -117,6 +119,7 @@ impl Actor {
         if let Err(refusal) = self.follow_shares().await {
             self.post(&outbox::error(&refusal));
         }
+        self.record_if_wanted();
         let mut cloud = self.furniture.as_ref().map(|known| known.cloud.changes());
         self.follow_cloud();
         let mut tick = interval(TICK);
@@ -223,6 +226,19 @@ impl Actor {
         }
     }
 
+    /// Begins the recording that the initial parameters ask for; record nodes begin when they are told to.
+    fn record_if_wanted(&self) {
+        let wanted = self.state.parameters().get("recording") == Some(&true.into());
+        if wanted && self.recordings.is_whole() {
+            let (recordings, events) = (self.recordings.clone(), self.events.clone());
+            spawn("session-record", move || {
+                if let Err(error) = recordings.start(None) {
+                    events.send(Event::Refused(error.to_string())).ok();
+                }
+            });
+        }
+    }
+
     /// Receives from and sends to other applications as remembered.
     async fn follow_shares(&self) -> Result<(), String> {
         let (shares, known) = (self.shares.clone(), self.state.parameters());
@@ -278,6 +294,13 @@ impl Actor {
                 self.post(&outbox::stream_stopped(Some(&reason)));
             }
         }
+        // Files first, beside the farewell: the program may be about to leave.
+        let (closed, all_closed) = oneshot::channel();
+        let recordings = self.recordings.clone();
+        spawn("session-record", move || {
+            recordings.end();
+            closed.send(()).ok();
+        });
         if let Some(remote) = &self.remote {
             remote.part().await;
         }
@@ -288,7 +311,9 @@ impl Actor {
             drop(self);
             freed.send(()).ok();
         });
-        timeout(ENDING, done).await.ok();
+        timeout(ENDING, async { tokio::join!(done, all_closed) })
+            .await
+            .ok();
         while let Ok(command) = commands.try_recv() {
             match command {
                 Command::Close { reply } => waiting.push(reply),

@@ -6,11 +6,13 @@ use tokio::sync::mpsc;
 
 use super::actor::Actor;
 use super::lanes::Lanes;
+use super::recordings::Recordings;
 use super::remote::Remote;
 use super::shares::Shares;
 use super::state::State;
 use super::{Models, Wanted, parameters};
 use crate::cloud::Cloud;
+use crate::library::shelf::Shelf;
 use crate::media::MediaError;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
@@ -27,6 +29,8 @@ pub(super) struct Beginning {
     pub(super) client: Option<Client>,
     pub(super) furniture: Option<Furniture>,
     pub(super) state: Arc<State>,
+    /// The session's name on the shelf of recordings.
+    pub(super) id: String,
 }
 
 /// How a client is reached.
@@ -42,6 +46,7 @@ pub(super) struct Client {
 pub(super) struct Furniture {
     pub(super) models: Arc<dyn Models>,
     pub(super) cloud: Cloud,
+    pub(super) shelf: Arc<Shelf>,
 }
 
 /// Makes the pipelines and starts them; the processors load while the client connects.
@@ -66,6 +71,7 @@ fn make(
         client,
         furniture,
         state,
+        id,
     } = beginning;
     let initial = parameters::route(&wanted.initial_parameters);
     let built = Processing::build(
@@ -96,10 +102,13 @@ fn make(
     let (crossing, news) = (handover.clone(), events.clone());
     let lanes = Lanes::new(crossing, news, wanted.takes_input, chain, wanted.local);
     let shares = Shares::new(handover.clone(), events.clone(), wanted.takes_input);
+    let shelf = furniture.as_ref().map(|known| known.shelf.clone());
+    let recordings = Recordings::new(id, handover.clone(), shelf, events.clone(), wanted.records);
     let actor = Actor {
         remote,
         lanes: Arc::new(lanes),
         shares: Arc::new(shares),
+        recordings: Arc::new(recordings),
         handover,
         furniture,
         state,
@@ -122,6 +131,7 @@ fn start(actor: &Actor) -> Result<(), MediaError> {
     }
     actor.state.handover.set(actor.handover.clone()).ok();
     actor.state.lanes.set(actor.lanes.clone()).ok();
+    actor.state.recordings.set(actor.recordings.clone()).ok();
     Ok(())
 }
 

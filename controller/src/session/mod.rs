@@ -9,6 +9,7 @@ mod lanes;
 mod metrics;
 mod outbox;
 pub mod parameters;
+mod recordings;
 pub mod registry;
 mod remote;
 mod shares;
@@ -16,13 +17,17 @@ mod state;
 mod watchdog;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::cloud::Cloud;
+use crate::library::shelf::Shelf;
 use crate::processor::Processor;
+
+pub use recordings::RecordingError;
 
 /// A flat JSON object of Scope parameter keys.
 pub type Parameters = Map<String, Value>;
@@ -47,6 +52,26 @@ pub struct Wanted {
     pub local: bool,
     /// False for text-to-video: frames are made from nothing.
     pub takes_input: bool,
+    /// Where a node graph wants to record.
+    pub records: Vec<RecordNode>,
+}
+
+/// A node graph's `record` node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordNode {
+    /// The node's id.
+    pub id: String,
+    /// What leads to it; `None` is something between two processors, which cannot be recorded.
+    pub tap: Option<Tap>,
+}
+
+/// What is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tap {
+    /// What the client sees.
+    Picture,
+    /// What comes in, before any processor.
+    Input,
 }
 
 /// What the client gets back.
@@ -106,9 +131,9 @@ pub trait Models: Send + Sync + fmt::Debug {
 ///
 /// Every method is quick except [`Sessions::open`], which returns when the answer is complete.
 pub trait Sessions: Send + Sync + fmt::Debug {
-    /// Where sessions find the processors that take the place of others while a client streams: loaded models and
-    /// the cloud. Said once, before the first offer.
-    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud);
+    /// Where sessions find the processors that take the place of others while a client streams (loaded models and
+    /// the cloud), and where they record to. Said once, before the first offer.
+    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud, shelf: Arc<Shelf>);
 
     /// Answers an offer and starts the session's pipeline.
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>>;
@@ -133,6 +158,28 @@ pub trait Sessions: Send + Sync + fmt::Debug {
 
     /// Figures of every live session by id, in the shape of `GET /api/v1/session/metrics`.
     fn metrics(&self) -> Map<String, Value>;
+
+    /// Begins to record a session, or what leads to one of its record nodes. False when that goes on already.
+    fn start_recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>>;
+
+    /// Ends a recording; the file is complete then. False when there is none.
+    fn stop_recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>>;
+
+    /// The newest recording of a session, also of one that has ended. One that goes on is completed and goes on in
+    /// another file.
+    fn recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<PathBuf, RecordingError>>;
 
     /// Ends all sessions, within a second.
     fn shutdown(&self) -> BoxFuture<'_, ()>;

@@ -1,6 +1,7 @@
 //! All sessions of the process.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use tracing::Instrument;
 
 use super::actor::{self, Command};
 use super::building::{Beginning, Client, Furniture};
+use super::recordings::Recordings;
 use super::state::State;
 use super::{
-    Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions, Wanted, parameters,
+    Answer, Candidate, Models, Offer, Parameters, RecordingError, SessionError, Sessions, Wanted,
+    parameters,
 };
 use crate::cloud::Cloud;
 use crate::config::OwnIce;
+use crate::library::shelf::Shelf;
 use crate::media::candidate::{self, Verdict};
 use crate::media::offer::{self, Codec};
 use crate::media::peer::Connection;
@@ -135,9 +139,25 @@ impl Registry {
             .ok_or_else(|| SessionError::NotFound(id.into()))
     }
 
+    fn recordings(&self, id: &str) -> Result<Arc<Recordings>, RecordingError> {
+        let found = self.entry(id).ok();
+        found
+            .and_then(|entry| entry.state.recordings.get().cloned())
+            .ok_or_else(|| RecordingError::NoSession(id.to_owned()))
+    }
+
     fn all(&self) -> Vec<Entry> {
         self.entries.lock().unwrap().clone()
     }
+}
+
+/// Work that waits for disks and encoders, off the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RecordingError> + Send + 'static,
+) -> Result<T, RecordingError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(RecordingError::Failed("the work broke off".into())))
 }
 
 fn remove(entries: &Weak<Mutex<Vec<Entry>>>, id: &str) {
@@ -157,8 +177,13 @@ impl Entry {
 }
 
 impl Sessions for Registry {
-    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud) {
-        if self.furniture.set(Furniture { models, cloud }).is_err() {
+    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud, shelf: Arc<Shelf>) {
+        let furniture = Furniture {
+            models,
+            cloud,
+            shelf,
+        };
+        if self.furniture.set(furniture).is_err() {
             tracing::error!("the sessions have their models already");
         }
     }
@@ -182,6 +207,7 @@ impl Sessions for Registry {
                 client: Some(client),
                 furniture: self.furniture.get().cloned(),
                 state: entry.state,
+                id: id.clone(),
             };
             let (answered, answer) = oneshot::channel();
             let (entries, known) = (Arc::downgrade(&self.entries), id.clone());
@@ -274,6 +300,49 @@ impl Sessions for Registry {
             .iter()
             .map(|entry| (entry.id.clone(), entry.state.metrics()))
             .collect()
+    }
+
+    fn start_recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>> {
+        let recordings = self.recordings(id);
+        Box::pin(async move {
+            let recordings = recordings?;
+            blocking(move || recordings.start(node_id.as_deref())).await
+        })
+    }
+
+    fn stop_recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>> {
+        let recordings = self.recordings(id);
+        Box::pin(async move {
+            let recordings = recordings?;
+            blocking(move || recordings.stop(node_id.as_deref())).await
+        })
+    }
+
+    fn recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<PathBuf, RecordingError>> {
+        let (live, id) = (self.recordings(id), id.to_owned());
+        let shelf = self.furniture.get().map(|known| known.shelf.clone());
+        Box::pin(async move {
+            blocking(move || match live {
+                Ok(recordings) => recordings.take(node_id.as_deref()),
+                // The session has ended; what it recorded has not.
+                Err(gone) => shelf
+                    .and_then(|shelf| shelf.newest(&id, node_id.as_deref()))
+                    .ok_or(gone),
+            })
+            .await
+        })
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {

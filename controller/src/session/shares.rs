@@ -114,7 +114,8 @@ impl Shares {
                 match Shared::start(name) {
                     Ok((shared, door, news)) => {
                         self.soften(news);
-                        self.handover.set_output(Output::Share, Some(door));
+                        self.handover
+                            .set_output(Output::Share, Some(Arc::new(door)));
                         present.shared = Some(shared);
                         present.is.output = Some(name.clone());
                     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::lanes::Lanes;
 use super::metrics::{self, Link};
+use super::recordings::Recordings;
 use super::{Parameters, parameters};
 use crate::media::handover::Handover;
 
@@ -20,6 +21,7 @@ pub(super) struct State {
     link: Mutex<Link>,
     pub(super) handover: OnceLock<Arc<Handover>>,
     pub(super) lanes: OnceLock<Arc<Lanes>>,
+    pub(super) recordings: OnceLock<Arc<Recordings>>,
 }
 
 impl State {
@@ -33,6 +35,7 @@ impl State {
             link: Mutex::default(),
             handover: OnceLock::new(),
             lanes: OnceLock::new(),
+            recordings: OnceLock::new(),
         }
     }
 
@@ -61,7 +64,9 @@ impl State {
             .unwrap_or_default();
         let relay = self.lanes.get().and_then(|lanes| lanes.cloud_stats());
         let link = *self.link.lock().unwrap();
-        metrics::shape(
+        let recordings = self.recordings.get();
+        let recordings = recordings.map(|recordings| recordings.figures());
+        let mut shape = metrics::shape(
             &meter,
             link,
             self.codec,
@@ -69,6 +74,8 @@ impl State {
             &stats,
             relay.as_ref(),
             self.born.elapsed(),
-        )
+        );
+        shape["recordings"] = recordings.unwrap_or_default().into();
+        shape
     }
 }

@@ -8,6 +8,7 @@ mod cloud;
 mod guard;
 mod loading;
 mod offers;
+mod recordings;
 mod requests;
 mod server;
 mod shapes;

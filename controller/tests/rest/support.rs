@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -13,14 +13,15 @@ use futures_util::future::{BoxFuture, FutureExt};
 use scope_controller::api::{AppState, router};
 use scope_controller::app_socket::Sockets;
 use scope_controller::cloud::Cloud;
-use scope_controller::config::{Config, RawConfig};
+use scope_controller::config::{Config, RawConfig, RawRecording};
 use scope_controller::guard::Guard;
 use scope_controller::library::Library;
 use scope_controller::library::keeper::{Keeper, KeeperError, Keepers, Stage};
+use scope_controller::library::shelf::Shelf;
 use scope_controller::log::Ring;
 use scope_controller::processor::Processor;
 use scope_controller::session::{
-    Answer, Candidate, Models, Offer, Parameters, SessionError, Sessions,
+    Answer, Candidate, Models, Offer, Parameters, RecordingError, SessionError, Sessions,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -34,6 +35,24 @@ pub(crate) struct FakeSessions {
     pub(crate) patches: Mutex<Vec<Parameters>>,
     pub(crate) refusal: Mutex<Option<SessionError>>,
     pub(crate) closed: Mutex<Vec<String>>,
+    pub(crate) recordings: Mutex<FakeRecordings>,
+}
+
+/// A recording that goes on or not, and the file it left.
+#[derive(Debug, Default)]
+pub(crate) struct FakeRecordings {
+    pub(crate) goes_on: bool,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) refusal: Option<RecordingError>,
+    /// Session and node of every call.
+    pub(crate) asked: Vec<(String, Option<String>)>,
+}
+
+impl FakeRecordings {
+    fn hear(&mut self, id: &str, node_id: Option<String>) -> Result<(), RecordingError> {
+        self.asked.push((id.into(), node_id));
+        self.refusal.take().map_or(Ok(()), Err)
+    }
 }
 
 impl FakeSessions {
@@ -44,7 +63,41 @@ impl FakeSessions {
 }
 
 impl Sessions for FakeSessions {
-    fn furnish(&self, _: Arc<dyn Models>, _: Cloud) {}
+    fn furnish(&self, _: Arc<dyn Models>, _: Cloud, _: Arc<Shelf>) {}
+
+    fn start_recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>> {
+        let mut recordings = self.recordings.lock().unwrap();
+        let heard = recordings.hear(id, node_id);
+        let begun = heard.map(|()| !std::mem::replace(&mut recordings.goes_on, true));
+        async { begun }.boxed()
+    }
+
+    fn stop_recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>> {
+        let mut recordings = self.recordings.lock().unwrap();
+        let heard = recordings.hear(id, node_id);
+        let ended = heard.map(|()| std::mem::take(&mut recordings.goes_on));
+        async { ended }.boxed()
+    }
+
+    fn recording(
+        &self,
+        id: &str,
+        node_id: Option<String>,
+    ) -> BoxFuture<'_, Result<PathBuf, RecordingError>> {
+        let mut recordings = self.recordings.lock().unwrap();
+        let heard = recordings.hear(id, node_id);
+        let none = || RecordingError::Nothing("there is no recording of this session".into());
+        let found = heard.and_then(|()| recordings.file.clone().ok_or_else(none));
+        async { found }.boxed()
+    }
 
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>> {
         let mut offers = self.offers.lock().unwrap();
@@ -232,6 +285,10 @@ impl Scope {
         let folders = RawConfig {
             models_dir: Some(folder.path().join("models")),
             assets_dir: Some(folder.path().join("assets")),
+            recording: RawRecording {
+                dir: Some(folder.path().join("recordings")),
+                ..RawRecording::default()
+            },
             ..RawConfig::default()
         };
         let config = Config::new(folders.overridden_by(raw), Path::new("/nowhere")).unwrap();

@@ -39,6 +39,7 @@ pub(crate) fn wanted() -> Wanted {
         processors: Vec::new(),
         local: true,
         takes_input: true,
+        records: Vec::new(),
     }
 }
 

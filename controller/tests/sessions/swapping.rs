@@ -11,17 +11,18 @@ use scope_controller::session::{Models, Parameters, SessionError, Sessions};
 use serde_json::json;
 
 use crate::client::{Wish, until};
+use crate::recording::shelf;
 use crate::{patch, processor, registry, streaming};
 
 /// A cloud that nobody connects to.
-fn nowhere() -> Cloud {
+pub(crate) fn nowhere() -> Cloud {
     let config = Config::new(RawConfig::default(), Path::new("/")).unwrap();
     Cloud::new(config.cloud)
 }
 
 /// Loaded models of a test: two plain effects that can be told apart by the size they leave.
 #[derive(Debug)]
-struct TwoSizes;
+pub(crate) struct TwoSizes;
 
 impl Models for TwoSizes {
     fn bind(&self, ids: &[String]) -> Result<(Vec<Processor>, Parameters), String> {
@@ -38,7 +39,12 @@ impl Models for TwoSizes {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_processor_is_changed_while_the_stream_runs() {
     let sessions = registry();
-    sessions.furnish(Arc::new(TwoSizes), nowhere());
+    let folder = tempfile::tempdir().unwrap();
+    sessions.furnish(
+        Arc::new(TwoSizes),
+        nowhere(),
+        shelf(&folder.path().join("recordings")),
+    );
     let (client, id) = streaming(&sessions, &Wish::default()).await;
 
     for (pipeline, size) in [
