@@ -5,6 +5,8 @@
 
 const TOKEN_KEY = "gst-scope.token";
 const REPLY_WITHIN_MS = 30_000;
+/** Bytes of a file at once: as base64 still below what gateways let through a socket. */
+const PIECE = 2 * 1024 * 1024;
 
 /** A refusal or a silence of the server, told in a sentence with a next step. */
 export class ServerError extends Error {
@@ -25,8 +27,11 @@ export class ServerError extends Error {
 /** How a request travels; any function with the shape of `fetch`. */
 let carry = (path, options) => fetch(path, options);
 
+let isCarried = false;
+
 export function carryBy(fetchLike) {
   carry = fetchLike;
+  isCarried = true;
 }
 
 /** Moves `#token=…` from the address into this tab's memory. Call once, before the first request. */
@@ -56,6 +61,34 @@ export const metrics = (signal) => call("GET", "/api/v1/session/metrics", undefi
 export const modelStatus = (id, signal) =>
   call("GET", `/api/v1/models/status?pipeline_id=${encodeURIComponent(id)}`, undefined, signal);
 export const downloadModel = (id, signal) => call("POST", "/api/v1/models/download", { pipeline_id: id }, signal);
+
+export const startRecording = (id) => call("POST", `${recordingsOf(id)}/start`);
+export const stopRecording = (id) => call("POST", `${recordingsOf(id)}/stop`);
+const recordingsOf = (id) => `/api/v1/recordings/${encodeURIComponent(id)}`;
+
+/**
+ * Where a complete recording can be saved from, and under which name. A link carries neither a token nor words through a
+ * socket, so with one of these the file comes here in pieces first.
+ */
+export async function recordingLink(id) {
+  const path = recordingsOf(id);
+  const first = await request("GET", `${path}?range=bytes=0-0`);
+  const type = first.headers.get("content-type") ?? "video/mp4";
+  const name = `gst-scope-${new Date().toISOString().slice(0, 19).replace(/[T:]/g, "-")}.${type.split("/")[1]}`;
+  if (!isCarried && !sessionStorage.getItem(TOKEN_KEY)) return { address: path, name };
+  const pieces = [];
+  for (let at = 0, came = PIECE; came === PIECE; at += PIECE) {
+    const piece = await request("GET", `${path}?range=bytes=${at}-${at + PIECE - 1}`).catch((error) => {
+      // The last piece was a full one.
+      if (error.status === 416) return null;
+      throw error;
+    });
+    const blob = piece ? await piece.blob() : new Blob();
+    pieces.push(blob);
+    came = blob.size;
+  }
+  return { address: URL.createObjectURL(new Blob(pieces, { type })), name };
+}
 
 export const cloudStatus = (signal) => call("GET", "/api/v1/cloud/status", undefined, signal);
 /** Answers once the credentials are accepted or refused; `wish` may leave out what the server has configured. */
@@ -123,7 +156,7 @@ async function request(method, path, body, signal, options = {}) {
 }
 
 async function refusal(response) {
-  const reply = await response.json().catch(() => ({}));
+  const reply = (await response.json().catch(() => null)) ?? {};
   const { status } = response;
   if (status === 401) {
     return new ServerError({

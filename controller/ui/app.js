@@ -13,6 +13,7 @@ import { ordered, ready, routing } from "./models.js";
 import { Parameters } from "./parameters.js";
 import { Prompts } from "./prompts.js";
 import { preferredSize } from "./schema.js";
+import { Recording } from "./recording.js";
 import { Session } from "./session.js";
 import { ShareSwitch } from "./share.js";
 import { socketFetch } from "./socket.js";
@@ -41,6 +42,7 @@ const picker = new SourcePicker(source);
 const prompts = new Prompts(by("prompts"));
 const parameters = new Parameters(by("live-fields"), by("load-fields"));
 const figures = new Figures(by("figures"), by("output-video"), source);
+const recording = new Recording();
 const cloud = new CloudSwitch();
 const share = new ShareSwitch();
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
@@ -163,6 +165,7 @@ function goLive() {
   setState("live");
   figures.start(session);
   viewer.setLive(true);
+  recording.setSession(session.id);
 }
 
 /** What the server says on the parameter channel. */
@@ -197,6 +200,7 @@ function letGo() {
   source.releaseTrack();
   figures.stop();
   prompts.rest();
+  recording.setSession(null);
   viewer.setLive(false);
   viewer.clear();
 }
@@ -389,6 +393,7 @@ picker.addEventListener("change", () => {
 });
 share.addEventListener("change", ({ detail }) => change(detail));
 figures.addEventListener("silence", lose);
+figures.addEventListener("metrics", ({ detail }) => recording.reflect(detail.metrics.recordings, detail.id));
 prompts.addEventListener("change", ({ detail }) => change(detail));
 parameters.addEventListener("change", ({ detail }) => change(detail));
 stillness.addEventListener("change", () => {
@@ -408,7 +413,7 @@ bindKeys({
   v: () => viewer.swapView(),
   f: () => viewer.toggleFullScreen(),
   c: () => viewer.saveStill(),
-  r: () => viewer.toggleRecording(),
+  r: () => recording.toggle(),
 });
 
 api.takeTokenFromAddress();

@@ -9,7 +9,10 @@ const TRACE_POINTS = 60;
 /** So many seconds without an answer and without a picture, and the server counts as gone. */
 const SILENT_ROUNDS = 3;
 
-/** Event: `silence`, when neither the server nor its pictures are heard of any more. */
+/**
+ * Events: `metrics` (detail: the session's own, and its id), once a second; `silence`, when neither the server nor its
+ * pictures are heard of any more.
+ */
 export class Figures extends EventTarget {
   #shown = {};
   #video;
@@ -77,6 +80,8 @@ export class Figures extends EventTarget {
     // The session may have ended while we asked.
     if (session !== this.#session) return;
     this.#metrics = ownMetrics(server, session.id);
+    const heard = { metrics: this.#metrics, id: session.id };
+    if (server) this.dispatchEvent(new CustomEvent("metrics", { detail: heard }));
     const now = { ...stats, at: performance.now(), presented: this.#presented };
     const isSilent = !server && this.#before && now.framesDecoded === this.#before.framesDecoded;
     this.#silentRounds = isSilent ? this.#silentRounds + 1 : 0;

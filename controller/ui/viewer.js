@@ -1,24 +1,18 @@
-// The pictures on the page: their shape, how they are arranged, and what can be kept of them.
+// The pictures on the page: their shape, how they are arranged, and the still that can be kept of them.
 
 import { say } from "./messages.js";
-
-/** The first one the browser knows is used. */
-const RECORDING_TYPES = ["video/mp4;codecs=avc1.42E01F", "video/webm;codecs=vp8", "video/webm"];
-const RECORDING_BITS = 6_000_000;
 
 const by = (id) => document.getElementById(id);
 
 export class Viewer {
   #root = by("viewer");
   #video = by("output-video");
-  #recorder = null;
   #awake = null;
 
   constructor() {
     by("view-both").addEventListener("click", () => this.#arrange("both"));
     by("view-output").addEventListener("click", () => this.#arrange("output"));
     by("still").addEventListener("click", () => this.saveStill());
-    by("record").addEventListener("click", () => this.toggleRecording());
     by("full").addEventListener("click", () => this.toggleFullScreen());
     this.#video.addEventListener("resize", () => this.#showOutputSize());
     this.#leaveRoomBelow();
@@ -62,9 +56,6 @@ export class Viewer {
   /** There is a picture to keep, or there is none any more. */
   setLive(live) {
     by("still").disabled = !live;
-    by("record").disabled = !live;
-    // The session ends, the recording is not lost: it is saved as far as it goes.
-    if (!live) this.#finishRecording();
     this.#stayAwake(live);
   }
 
@@ -98,42 +89,6 @@ export class Viewer {
     canvas.getContext("2d").drawImage(this.#video, 0, 0);
     canvas.toBlob((blob) => save(blob, `gst-scope-${timeForName()}.png`), "image/png");
     say("Picture saved.");
-  }
-
-  /** Records what is seen, here in the browser: it needs nothing from the server and adds no load to it. */
-  toggleRecording() {
-    if (by("record").disabled) return;
-    if (this.#recorder) {
-      this.#finishRecording();
-      return;
-    }
-    const type = RECORDING_TYPES.find((each) => window.MediaRecorder?.isTypeSupported(each));
-    if (!type) {
-      say("This browser cannot record.", { hint: "Use a current Chrome, Edge, Firefox or Safari.", isError: true });
-      return;
-    }
-    const parts = [];
-    const recorder = new MediaRecorder(this.#video.srcObject, { mimeType: type, videoBitsPerSecond: RECORDING_BITS });
-    recorder.ondataavailable = ({ data }) => parts.push(data);
-    recorder.onstop = () => {
-      this.#markRecording(null);
-      save(new Blob(parts, { type }), `gst-scope-${timeForName()}.${type.startsWith("video/mp4") ? "mp4" : "webm"}`);
-      say("Recording saved.");
-    };
-    recorder.start(1000);
-    this.#markRecording(recorder);
-    say("Recording.");
-  }
-
-  #finishRecording() {
-    // The browser may have stopped it already, when the last track ended.
-    if (this.#recorder?.state !== "inactive") this.#recorder?.stop();
-  }
-
-  #markRecording(recorder) {
-    this.#recorder = recorder;
-    by("record").setAttribute("aria-pressed", String(recorder !== null));
-    by("record").title = recorder ? "Stop recording (R)" : "Record (R)";
   }
 
   #arrange(view) {

@@ -178,3 +178,79 @@ fn the_cloud_comes_and_goes_within_one_recording() -> Result<()> {
     assert!(film["longest_gap"].as_f64() < Some(1.5), "{film}");
     Ok(())
 }
+
+/// A page that draws a blueprint of the test pattern.
+fn open_page(browser: &mut Peer, controller: &Controller, more: &str) -> Result<()> {
+    let url = format!(
+        "http://{}/?autostart=1&source=test&model=scope-tiny&prompt=blueprint&size=256{more}",
+        controller.address
+    );
+    browser.ask("open", json!({"url": url}))?;
+    browser.ask("reaches", json!({"state": "live", "timeout": 60}))?;
+    Ok(())
+}
+
+/// Waits until the page's timer has counted so far, in the form `0:02`.
+fn wait_for_time(browser: &mut Peer, time: &str) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let shown = browser.ask("text", json!({"of": "record-time"}))?;
+        if shown["text"].as_str() >= Some(time) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "the timer shows {shown}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Saves what the link offers, and watches it.
+fn save(browser: &mut Peer, controller: &Controller) -> Result<Value> {
+    let file = controller.home().join("saved.mp4");
+    browser.ask("save", json!({"on": "record-link", "to": file}))?;
+    let film = film::watch(&file)?;
+    let [red, _, blue] = colour(&json!({"mean": film["colours"][1]}), "mean")?;
+    ensure!(blue > red + 25.0, "a blueprint is blue: {film}");
+    Ok(film)
+}
+
+#[test]
+fn the_page_records_and_offers_the_file() -> Result<()> {
+    let controller = Controller::start()?;
+    let mut browser = Peer::browser()?;
+    open_page(&mut browser, &controller, "")?;
+
+    browser.ask("click", json!({"on": "record"}))?;
+    wait_for_time(&mut browser, "0:03")?;
+    browser.ask("click", json!({"on": "record"}))?;
+
+    let film = save(&mut browser, &controller)?;
+    let length = seconds(&film)?;
+    assert!((2.5..6.0).contains(&length), "{film}");
+    let label = browser.ask("text", json!({"of": "record-link"}))?;
+    assert!(
+        label["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("(0:0")),
+        "{label}"
+    );
+    assert_eq!(browser.ask("complaints", json!({}))?["errors"], json!([]));
+    Ok(())
+}
+
+#[test]
+fn the_page_records_through_its_socket_too_and_keeps_what_a_stop_ends() -> Result<()> {
+    let controller = Controller::start()?;
+    let mut browser = Peer::browser()?;
+    open_page(&mut browser, &controller, "&transport=socket")?;
+
+    browser.ask("click", json!({"on": "record"}))?;
+    wait_for_time(&mut browser, "0:02")?;
+    browser.ask("click", json!({"on": "stop"}))?;
+
+    let film = save(&mut browser, &controller)?;
+    assert!(film["frames"].as_u64() >= Some(15), "{film}");
+    let traffic = browser.ask("traffic", json!({}))?;
+    assert!(!traffic["calls"].to_string().contains("/api/"), "{traffic}");
+    assert_eq!(browser.ask("complaints", json!({}))?["errors"], json!([]));
+    Ok(())
+}

@@ -50,16 +50,23 @@ async fn stop(
     Ok(Json(json!({ "status": status })))
 }
 
+#[derive(Deserialize)]
+struct Piece {
+    node_id: Option<String>,
+    /// As the header of that name, for a client that can send none: one behind a WebSocket.
+    range: Option<String>,
+}
+
 async fn fetch(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    Query(Node { node_id }): Query<Node>,
+    Query(Piece { node_id, range }): Query<Piece>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let path = state.sessions.recording(&id, node_id.clone()).await?;
-    let range = headers.get(header::RANGE);
-    let range = range.and_then(|range| range.to_str().ok());
-    let mut response = files::serve(&path, range).await?;
+    let header = headers.get(header::RANGE);
+    let header = header.and_then(|range| range.to_str().ok());
+    let mut response = files::serve(&path, header.or(range.as_deref())).await?;
     let name = shelf::download_name(&path, node_id.as_deref());
     let attachment = format!("attachment; filename=\"{name}\"");
     response.headers_mut().extend(

@@ -168,6 +168,8 @@ impl Recorder {
         elements.extend([muxer, sink.clone()]);
         codec::add_linked(&pipeline, &elements)?;
 
+        end_quietly(&encoder.element);
+
         let (written, closing) = (Arc::default(), Arc::<Closing>::default());
         let ended = Arc::new(ended);
         count(&sink, &written, room, ended.clone());
@@ -260,6 +262,24 @@ fn count(sink: &gst::Element, written: &Arc<AtomicU64>, room: Room, ended: Arc<E
             }
         }
         gst::PadProbeReturn::Ok
+    });
+}
+
+/// Trap: at the end of a stream openh264enc encodes an empty picture, and its library prints an error about it. Our
+/// encoders hold nothing back, so the end may go around them.
+fn end_quietly(encoder: &gst::Element) {
+    let (Some(entry), Some(exit)) = (encoder.static_pad("sink"), encoder.static_pad("src")) else {
+        return;
+    };
+    let exit = exit.downgrade();
+    entry.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        match (info.event().map(|event| event.type_()), exit.upgrade()) {
+            (Some(gst::EventType::Eos), Some(exit)) => {
+                exit.push_event(gst::event::Eos::new());
+                gst::PadProbeReturn::Drop
+            }
+            _ => gst::PadProbeReturn::Ok,
+        }
     });
 }
 

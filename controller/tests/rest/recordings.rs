@@ -132,4 +132,11 @@ async fn a_recording_is_a_download_under_the_name_clients_expect() {
         json!(part.headers[header::CONTENT_RANGE].to_str().unwrap()),
         "bytes 2-4/10"
     );
+    let piece = scope.get("/api/v1/recordings/s1?range=bytes=8-20").await;
+    assert_eq!(
+        (piece.status.as_u16(), piece.body.as_slice()),
+        (206, &b"89"[..])
+    );
+    let beyond = scope.get("/api/v1/recordings/s1?range=bytes=10-").await;
+    assert_eq!(beyond.status, 416);
 }

@@ -86,6 +86,15 @@ class Browser:
     async def click(self, on, tab="one"):
         await self.pages[tab].get_by_test_id(on).click()
 
+    async def save(self, on, to, tab="one"):
+        """Clicks on a link to a file, once it is there, and keeps the file."""
+        page = self.pages[tab]
+        async with page.expect_download() as saved:
+            await page.get_by_test_id(on).click()
+        download = await saved.value
+        await download.save_as(to)
+        return {"name": download.suggested_filename}
+
     async def text(self, of, tab="one"):
         return {"text": await self.pages[tab].get_by_test_id(of).inner_text()}
 
@@ -110,7 +119,7 @@ async def main():
                 headless=True, args=ARGUMENTS, viewport={"width": 1280, "height": 800},
             )
             browser = Browser(context)
-            names = ("open", "reaches", "look", "rate", "prompt", "click", "text", "close", "complaints", "traffic")
+            names = ("open", "reaches", "look", "rate", "prompt", "click", "save", "text", "close", "complaints", "traffic")
             await driven.serve({name: getattr(browser, name) for name in names})
             await context.close()
 
