@@ -105,7 +105,7 @@ fn receive(from: &OwnedFd) -> Vec<u8> {
 
 /// A hello for 8×8 BGRA, as the protocol's drawing says.
 fn hello(width: u32, height: u32, stride: u32) -> Vec<u8> {
-    let mut bytes = b"\x01SPOUTSHM\x01\x00\x00\x00".to_vec();
+    let mut bytes = b"\x01SPOUTSHM\x02\x00\x00\x00".to_vec();
     for word in [1, width, height, 87, stride, 0, 1] {
         bytes.extend(word.to_le_bytes());
     }
@@ -113,7 +113,7 @@ fn hello(width: u32, height: u32, stride: u32) -> Vec<u8> {
     bytes
 }
 
-const SUBSCRIBE: &[u8] = b"SPOUTSHM\x01\x00\x01";
+const SUBSCRIBE: &[u8] = b"SPOUTSHM\x02\x00\x01";
 
 fn sealed(len: u64, seals: SealFlags) -> OwnedFd {
     let file = memfd_create("lie", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
@@ -323,7 +323,7 @@ fn a_program_of_another_version_is_told_which_one_this_is() {
     let old = caller(&path);
     send(&old, b"SPOUTSHM\x63\x00\x01", None);
 
-    assert!(receive(&old).starts_with(b"\x01SPOUTSHM\x01\x00"));
+    assert!(receive(&old).starts_with(b"\x01SPOUTSHM\x02\x00"));
 }
 
 #[test]

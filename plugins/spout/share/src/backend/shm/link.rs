@@ -19,6 +19,9 @@ const QUOTA: usize = 2;
 /// How long a sender may take to say hello; one that is stopped never does.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often a sender that says nothing is looked after: one that was killed wakes nobody.
+pub(super) const LOOK_AFTER: Duration = Duration::from_millis(50);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -31,6 +34,10 @@ pub(super) struct Link {
     views: Vec<Option<Arc<View>>>,
     held: Arc<AtomicUsize>,
     last: u64,
+    /// Messages that have been read, and when the socket was last looked at.
+    heard: u64,
+    looked: Instant,
+    unread: bool,
     ended: bool,
 }
 
@@ -50,6 +57,9 @@ impl Link {
             views: Vec::new(),
             held: Arc::default(),
             last: 0,
+            heard: 0,
+            looked: Instant::now(),
+            unread: true,
             ended: false,
         }))
     }
@@ -73,9 +83,29 @@ impl Link {
         (!self.is_connected()).then(|| PATIENCE.saturating_sub(self.asked.elapsed()))
     }
 
+    /// What the sender leaves frames in, once it said hello.
+    pub(super) fn mailbox(&self) -> Option<&Arc<Mailbox>> {
+        self.mailbox.as_ref()
+    }
+
+    /// Whether the sender may have said something, or died.
+    fn is_to_listen(&mut self) -> bool {
+        let Some(mailbox) = &self.mailbox else {
+            return true;
+        };
+        let messages = mailbox.messages();
+        let news = std::mem::replace(&mut self.heard, messages) != messages;
+        let due = self.looked.elapsed() >= LOOK_AFTER;
+        if news || due {
+            self.looked = Instant::now();
+        }
+        news || due
+    }
+
     /// Takes in what the sender said; then the newest frame, if there is one.
     pub(super) fn advance(&mut self) -> Result<Option<Event>, ShareError> {
-        loop {
+        self.unread |= self.is_to_listen();
+        while self.unread {
             match socket::receive(&self.socket) {
                 Packet::Message(bytes, file) => {
                     let heard = self.hear(&bytes, file.as_ref());
@@ -83,7 +113,7 @@ impl Link {
                         return Ok(Some(event));
                     }
                 }
-                Packet::Nothing => break,
+                Packet::Nothing => self.unread = false,
                 Packet::End => {
                     self.ended = true;
                     return Ok(None);
@@ -148,7 +178,6 @@ impl Link {
                 }
                 Ok(None)
             }
-            Word::Wake => Ok(None),
         }
     }
 

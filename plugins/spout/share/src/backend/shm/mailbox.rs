@@ -3,12 +3,23 @@
 //! ```text
 //!   word 0        the mailbox: 0, or the newest frame nobody has taken
 //!   word 1 + s    the highest ticket given back for slot s
+//!   word 257      the bell: counts up whenever there is something new; its lower half is what a receiver sleeps on
+//!   word 258      how many messages the sender has sent over the socket
 //! ```
 //!
 //! The sender swaps a frame in, the receiver swaps 0 in. What the sender swaps out was not taken and is free; so an
-//! old frame never waits behind an older one, and neither side makes a system call for it or ever waits.
+//! old frame never waits behind an older one, and neither side ever waits. The only system call is the one that wakes
+//! a receiver.
+//!
+//! Decision: it is woken by a futex, not by the socket. A packet costs twice the time on its way, and the kernel takes
+//! it for a sign that the sender is about to sleep: it puts the receiver on the sender's core, where both stand in
+//! each other's way.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::thread::futex;
 
 use super::memory::Words;
 
@@ -48,7 +59,10 @@ impl Token {
 #[derive(Debug)]
 pub(super) struct Mailbox(pub(super) Words);
 
-const _: () = assert!(SLOTS < Words::COUNT);
+const BELL: usize = SLOTS + 1;
+const SAID: usize = SLOTS + 2;
+
+const _: () = assert!(SAID < Words::COUNT);
 
 impl Mailbox {
     /// Sender: puts the newest frame in; gives back the one that was not taken.
@@ -66,6 +80,45 @@ impl Mailbox {
         self.0
             .word(1 + usize::from(token.slot))
             .fetch_max(token.ticket, Ordering::AcqRel);
+    }
+
+    /// Either side: wakes the receiver, or keeps it from falling asleep.
+    pub(super) fn ring(&self) {
+        let bell = self.0.half_word(BELL);
+        bell.fetch_add(1, Ordering::AcqRel);
+        // It cannot fail but for an address that is none.
+        let _ = futex::wake(bell, futex::Flags::empty(), 1);
+    }
+
+    /// Receiver: how often it rang, to be read before looking whether there is anything.
+    pub(super) fn rung(&self) -> u32 {
+        self.0.half_word(BELL).load(Ordering::Acquire)
+    }
+
+    /// Receiver: sleeps until it rings, unless it has since `rung`, or for `wait`.
+    pub(super) fn sleep(&self, rung: u32, wait: Duration) {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: wait.subsec_nanos().into(),
+        };
+        // Whatever ends it, the caller looks what there is.
+        let _ = futex::wait(
+            self.0.half_word(BELL),
+            futex::Flags::empty(),
+            rung,
+            Some(&timeout),
+        );
+    }
+
+    /// Sender: there is one more message to be read.
+    pub(super) fn note_message(&self) {
+        self.0.word(SAID).fetch_add(1, Ordering::AcqRel);
+        self.ring();
+    }
+
+    /// Receiver: how many messages there have been.
+    pub(super) fn messages(&self) -> u64 {
+        self.0.word(SAID).load(Ordering::Acquire)
     }
 
     /// Sender: whether this frame was given back.
@@ -114,6 +167,24 @@ mod tests {
         assert!(sender.is_back(7, 10));
         assert!(!sender.is_back(7, 11));
         assert!(!sender.is_back(6, 1));
+    }
+
+    #[test]
+    fn a_sleeping_receiver_is_woken_and_one_that_is_about_to_sleep_does_not() {
+        let (sender, receiver) = pair();
+        let rung = receiver.rung();
+        sender.ring();
+        receiver.sleep(rung, Duration::from_secs(60));
+
+        let rung = receiver.rung();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(30));
+                sender.note_message();
+            });
+            receiver.sleep(rung, Duration::from_secs(60));
+        });
+        assert_eq!(receiver.messages(), 1);
     }
 
     #[test]

@@ -13,15 +13,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// Alignment of mappings, bytes. The stamp of a frame has a page of its own behind the pixels.
 const PAGE: usize = 4096;
+
+/// What a huge page replaces five hundred small ones of, bytes; smaller frames are not worth it.
+const HUGE: usize = 2 << 20;
 
 /// Words at the end of a frame's memory that describe it.
 pub(super) const STAMP_WORDS: usize = 8;
@@ -49,19 +52,31 @@ impl Mapping {
             true => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::POPULATE),
             false => (ProtFlags::READ, MapFlags::POPULATE),
         };
+        Self::with(fd, len, protection, populate)
+    }
+
+    fn with(fd: impl AsFd, len: usize, protection: ProtFlags, more: MapFlags) -> io::Result<Self> {
+        let flags = MapFlags::SHARED | more;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let address = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                MapFlags::SHARED | populate,
-                fd,
-                0,
-            )
-        }?;
+        let address = unsafe { mmap(std::ptr::null_mut(), len, protection, flags, fd, 0) }?;
         let address = NonNull::new(address).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { address, len })
+    }
+
+    /// A writable mapping of a new file, in huge pages where the system gives them: copying a frame walks through all
+    /// of it, and every page costs. All of it is there before the first frame is copied.
+    fn prepared(fd: impl AsFd, len: usize) -> io::Result<Self> {
+        if len < HUGE {
+            return Self::new(fd, len, true);
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let mapping = Self::with(fd, len, protection, MapFlags::empty())?;
+        for advice in [Advice::LinuxHugepage, Advice::LinuxPopulateWrite] {
+            // SAFETY: advice about memory that was just mapped and that nobody has seen yet; it changes no byte of it.
+            // A kernel without one of them does the same more slowly.
+            let _ = unsafe { madvise(mapping.address.as_ptr(), len, advice) };
+        }
+        Ok(mapping)
     }
 
     /// The word at `index` of the page that begins at `offset`.
@@ -118,7 +133,7 @@ impl Board {
     pub(super) fn new(frame_len: usize) -> io::Result<(Arc<Self>, OwnedFd)> {
         let len = board_len(frame_len);
         let file = sealed_file(len)?;
-        let mapping = Mapping::new(&file, len, true)?;
+        let mapping = Mapping::prepared(&file, len)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         fcntl_add_seals(&file, seals | SealFlags::FUTURE_WRITE)
             .or_else(|_| fcntl_add_seals(&file, seals))?;
@@ -232,6 +247,15 @@ impl Words {
         Mapping::new(file, PAGE, true)
             .map(Self)
             .map_err(|error| error.to_string())
+    }
+
+    /// The lower half of one, for a futex.
+    pub(super) fn half_word(&self, index: usize) -> &AtomicU32 {
+        let word: *mut u64 = self.0.word(0, index).as_ptr();
+        let half = usize::from(cfg!(target_endian = "big"));
+        // SAFETY: within a word that is there as long as `self`, aligned as it is, and reached as an atomic only: as
+        // this half everywhere in this program, and as whatever it likes in the other one, which no reference sees.
+        unsafe { AtomicU32::from_ptr(word.cast::<u32>().add(half)) }
     }
 
     /// One of them.

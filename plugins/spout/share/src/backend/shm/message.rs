@@ -4,7 +4,6 @@
 //!   receiver ─ ask: magic 8, version u16, wants u8 ─────────────────────────────────────► sender
 //!   receiver ◄─ hello: magic 8, version u16, the sender's description (+ the mailbox) ──── sender
 //!   receiver ◄─ slot: generation u16, index u8 (+ its memory) ──────────────────────────── sender
-//!   receiver ◄─ wake: there is something in the mailbox ────────────────────────────────── sender
 //! ```
 //!
 //! A further hello is a new geometry: its generation replaces all slots. A receiver says nothing after asking, so a
@@ -19,7 +18,7 @@ use crate::video::Video;
 const MAGIC: [u8; 8] = *b"SPOUTSHM";
 
 /// The protocol's version; another one is not understood.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 
 /// Longest message, bytes.
 pub(super) const LONGEST: usize = 1024;
@@ -64,14 +63,11 @@ pub(super) enum Word {
     },
     /// Memory for frames of `generation`.
     Slot { generation: u16, index: u8 },
-    /// Look into the mailbox.
-    Wake,
 }
 
 impl Word {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Wake => vec![3],
             Self::Slot { generation, index } => {
                 let [low, high] = generation.to_le_bytes();
                 vec![2, low, high, *index]
@@ -151,7 +147,6 @@ impl Word {
                 generation: rest.u16()?,
                 index: rest.u8()?,
             }),
-            3 => Ok(Self::Wake),
             other => Err(format!("unknown message {other}")),
         }
     }
@@ -250,7 +245,6 @@ mod tests {
                 generation: 0x0102,
                 index: 255,
             },
-            Word::Wake,
         ] {
             assert_eq!(Word::decode(&word.encode()), Ok(word));
         }
@@ -263,7 +257,7 @@ mod tests {
     fn a_hello_is_laid_out_as_drawn() {
         let bytes = hello().encode();
 
-        assert_eq!(&bytes[..11], b"\x01SPOUTSHM\x01\x00");
+        assert_eq!(&bytes[..11], b"\x01SPOUTSHM\x02\x00");
         assert_eq!(bytes[11..13], [3, 0]);
         assert_eq!(bytes[13..17], 4711_u32.to_le_bytes());
         assert_eq!(bytes[25..29], 87_u32.to_le_bytes());
@@ -302,7 +296,7 @@ mod tests {
         };
 
         assert!(spoil(1, b"X").contains("does not speak"));
-        assert!(spoil(9, &[2]).contains("version 2"));
+        assert!(spoil(9, &[1]).contains("version 1"));
         assert!(spoil(17, &u32::MAX.to_le_bytes()).contains("cannot be shared"));
         assert!(spoil(25, &[99]).contains("pixel format 99"));
         assert!(spoil(29, &[1, 0, 0, 0]).contains("cannot be shared"));

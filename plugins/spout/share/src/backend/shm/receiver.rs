@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::folder::{Folder, listener};
-use super::link::Link;
+use super::link::{LOOK_AFTER, Link};
 use super::listing;
+use super::mailbox::Mailbox;
 use super::socket::{self, Bell};
 use crate::directory::choose;
 use crate::{Event, Receiver, ShareError, Target, Waker};
@@ -25,10 +26,17 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct ShmReceiver {
     folder: Folder,
     target: Target,
-    bell: Arc<Bell>,
+    alarm: Arc<Alarm>,
     link: Option<Link>,
     events: VecDeque<Event>,
     asked: Option<Instant>,
+}
+
+/// Ends a wait from another thread, whatever is waited for: a sender that is looked for, or the next frame.
+#[derive(Debug)]
+struct Alarm {
+    bell: Bell,
+    mailbox: Mutex<Option<Arc<Mailbox>>>,
 }
 
 impl ShmReceiver {
@@ -40,7 +48,10 @@ impl ShmReceiver {
         Ok(Self {
             folder,
             target,
-            bell: Arc::new(bell),
+            alarm: Arc::new(Alarm {
+                bell,
+                mailbox: Mutex::new(None),
+            }),
             link: None,
             events: VecDeque::new(),
             asked: None,
@@ -110,10 +121,35 @@ impl ShmReceiver {
     /// Lets go of the sender. What it left behind is cleaned up: it may have been killed.
     fn hang_up(&mut self) -> Option<Event> {
         let link = self.link.take()?;
+        *self.alarm.mailbox.lock().unwrap() = None;
         if let Ok(locked) = self.folder.lock() {
             locked.remove_dead(link.path());
         }
         link.is_connected().then_some(Event::Lost)
+    }
+}
+
+impl ShmReceiver {
+    /// Where frames come, once there is a sender that said hello.
+    fn mailbox(&self) -> Option<Arc<Mailbox>> {
+        self.link.as_ref()?.mailbox().cloned()
+    }
+
+    /// Waits for a hello, or until it is time to look for a sender again.
+    fn wait_for_sender(&self, left: Duration) -> Result<(), ShareError> {
+        let mut files = vec![self.alarm.bell.as_fd()];
+        let wait = match &self.link {
+            Some(link) => {
+                files.push(link.as_fd());
+                link.patience().map_or(left, |patience| patience.min(left))
+            }
+            None => left.min(LOOK_EVERY),
+        };
+        socket::wait(&files, Some(wait)).map_err(|source| ShareError::System {
+            doing: "waiting for the sender".into(),
+            source,
+        })?;
+        Ok(())
     }
 }
 
@@ -127,9 +163,17 @@ impl Receiver for ShmReceiver {
             if self.link.is_none() {
                 self.link = self.look()?;
             }
+            let known = self.mailbox();
+            // Before we look: what comes after that keeps us from falling asleep.
+            let rung = known.as_ref().map(|mailbox| mailbox.rung());
             let outcome = self.link.as_mut().map(Link::advance);
             match outcome {
-                Some(Ok(Some(event))) => return Ok(event),
+                Some(Ok(Some(event))) => {
+                    if known.is_none() {
+                        *self.alarm.mailbox.lock().unwrap() = self.mailbox();
+                    }
+                    return Ok(event);
+                }
                 Some(Ok(None)) => {
                     if self.link.as_ref().is_some_and(Link::has_ended)
                         && let Some(lost) = self.hang_up()
@@ -148,31 +192,26 @@ impl Receiver for ShmReceiver {
             if left.is_zero() {
                 return Ok(Event::Idle);
             }
-            let mut files = vec![self.bell.as_fd()];
-            let wait = match &self.link {
-                Some(link) => {
-                    files.push(link.as_fd());
-                    link.patience().map_or(left, |patience| patience.min(left))
-                }
-                None => left.min(LOOK_EVERY),
-            };
-            socket::wait(&files, Some(wait)).map_err(|source| ShareError::System {
-                doing: "waiting for the sender".into(),
-                source,
-            })?;
-            if self.bell.silence() {
+            if self.alarm.bell.silence() {
                 return Ok(Event::Idle);
+            }
+            match (self.mailbox(), rung) {
+                (Some(mailbox), Some(rung)) => mailbox.sleep(rung, left.min(LOOK_AFTER)),
+                _ => self.wait_for_sender(left)?,
             }
         }
     }
 
     fn waker(&self) -> Arc<dyn Waker> {
-        self.bell.clone()
+        self.alarm.clone()
     }
 }
 
-impl Waker for Bell {
+impl Waker for Alarm {
     fn wake(&self) {
-        self.ring();
+        self.bell.ring();
+        if let Some(mailbox) = &*self.mailbox.lock().unwrap() {
+            mailbox.ring();
+        }
     }
 }

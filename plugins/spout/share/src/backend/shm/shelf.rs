@@ -4,7 +4,7 @@
 //! When none is free there is one more, up to [`SPARE`] and one per receiver; after that the frame is dropped, and a
 //! receiver that has not given anything back for [`super::service::PATIENCE`] is expelled.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 use std::{io, mem};
@@ -97,7 +97,7 @@ impl Shelf {
         let generation = self.generation;
         self.keep_viewers(|viewer| {
             if viewer.heard != Some(generation) {
-                match socket::send(&viewer.socket, &hello, None) {
+                match viewer.say(&hello, None) {
                     Err(error) => return tolerate_full(error),
                     Ok(()) => viewer.heard = Some(generation),
                 }
@@ -301,7 +301,7 @@ impl Viewer {
                 index: u8::try_from(self.known).unwrap_or(u8::MAX),
             };
             let file = slots[self.known].file.as_fd();
-            socket::send(&self.socket, &word.encode(), Some(file))?;
+            self.say(&word.encode(), Some(file))?;
             self.known += 1;
         }
         let token = Token {
@@ -323,8 +323,25 @@ impl Viewer {
                 }
                 _ => Err(io::Error::other("it wrote into its own mailbox")),
             },
-            None => socket::send(&self.socket, &Word::Wake.encode(), None),
+            None => {
+                self.mailbox.ring();
+                Ok(())
+            }
         }
+    }
+
+    fn say(&self, message: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        socket::send(&self.socket, message, file)?;
+        self.mailbox.note_message();
+        Ok(())
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        // Hung up first, so that it finds the end when it wakes.
+        socket::hang_up(&self.socket);
+        self.mailbox.ring();
     }
 }
 

@@ -4,14 +4,15 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
-    connect, listen, recvmsg, sendmsg, socket_with,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recvmsg, sendmsg, shutdown, socket_with,
 };
 
 use super::message::LONGEST;
@@ -73,6 +74,12 @@ pub(super) fn send(
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     sendmsg(socket, &[IoSlice::new(message)], &mut attached, flags)?;
     Ok(())
+}
+
+/// Ends the connection, though others may have the socket open.
+pub(super) fn hang_up(socket: impl AsFd) {
+    // Refused only if the other side has hung up itself.
+    let _ = shutdown(socket, Shutdown::Both);
 }
 
 /// What came in.
@@ -137,31 +144,41 @@ pub(super) fn wait(files: &[BorrowedFd<'_>], wait: Option<Duration>) -> io::Resu
 
 /// Wakes a thread that waits, from another.
 #[derive(Debug)]
-pub(super) struct Bell(OwnedFd);
+pub(super) struct Bell {
+    file: OwnedFd,
+    /// So that asking whether it rang costs no system call.
+    rung: AtomicBool,
+}
 
 impl Bell {
     pub(super) fn new() -> io::Result<Self> {
         use rustix::event::EventfdFlags;
-        Ok(Self(eventfd(
-            0,
-            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-        )?))
+        let file = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            file,
+            rung: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
         // A bell that is full has been rung.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.file, &1_u64.to_ne_bytes());
     }
 
     /// Stops ringing; whether it rang.
     pub(super) fn silence(&self) -> bool {
-        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
+        self.rung.swap(false, Ordering::AcqRel) && {
+            // Nothing to read: it is being rung this moment, and wakes for nothing once more.
+            let _ = rustix::io::read(&self.file, &mut [0; 8]);
+            true
+        }
     }
 }
 
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
