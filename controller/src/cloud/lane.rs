@@ -16,7 +16,7 @@ use crate::media::handover::Handover;
 use crate::media::inlet::Inlet;
 use crate::media::processing::{self, Processing};
 use crate::media::switch::Lane;
-use crate::processor::Processor;
+use crate::processor::{Fit, Processor};
 use crate::session::Parameters;
 
 /// A connection, used by one session at a time or standing by.
@@ -43,6 +43,7 @@ impl CloudLane {
             factory: Some(target.factory()),
             properties,
             size: None,
+            fit: Fit::default(),
         };
         let trouble = Arc::<Mutex<Option<String>>>::default();
         let (events, mut news) = mpsc::unbounded_channel();

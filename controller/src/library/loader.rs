@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::keeper::{Keeper, Keepers, Stage};
 use super::models::{Catalogue, PASSTHROUGH};
 use super::wish::{self, Wish};
-use crate::processor::Processor;
+use crate::processor::{Fit, Processor};
 use crate::session::Parameters;
 
 /// What `GET /api/v1/pipeline/status` reports.
@@ -253,6 +253,7 @@ impl Loaded {
             factory: None,
             properties: vec![],
             size: None,
+            fit: Fit::default(),
         };
         Self {
             wish,

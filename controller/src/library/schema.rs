@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::models::{Home, Model};
+use crate::processor::Fit;
 
 /// The styles `scope-tiny` was trained on.
 const TINY_STYLES: &str =
@@ -146,6 +147,12 @@ fn config_schema(model: &Model) -> Value {
     if !is_passthrough(model) {
         properties.insert("width".into(), size("Width", 0));
         properties.insert("height".into(), size("Height", 1));
+        let fit = json!({
+            "type": "string", "title": "Fit", "default": "crop", "enum": Fit::WORDS.map(|(word, _)| word),
+            "description": "How a picture of another shape gets the model's size: its edges cut off, black bars, or stretched",
+            "ui": { "order": 2, "is_load_param": true },
+        });
+        properties.insert("fit".into(), fit);
         properties.extend(fields::generation(&model.home));
     }
     json!({

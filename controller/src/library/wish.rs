@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::loras;
 use super::models::{DIFFUSION_FACTORY, Home, Model};
-use crate::processor::Processor;
+use crate::processor::{Fit, Processor};
 use crate::session::Parameters;
 
 /// Sizes a model can work at, pixels.
@@ -59,6 +59,7 @@ impl Wish {
             factory: None,
             properties: vec![],
             size: None,
+            fit: fit(&mut params)?,
         };
         let folder = match &model.home {
             // Passthrough keeps the input's size, whatever was asked for.
@@ -108,6 +109,17 @@ fn side(params: &mut Map<String, Value>, key: &str) -> Result<Option<u32>, Strin
         let (low, high) = (SIZES.start(), SIZES.end());
         format!("`{key}` is {value}; send a whole number from {low} to {high}")
     })
+}
+
+/// How frames of another shape get the model's size.
+fn fit(params: &mut Map<String, Value>) -> Result<Fit, String> {
+    let Some(value) = params.remove("fit") else {
+        return Ok(Fit::default());
+    };
+    value
+        .as_str()
+        .and_then(Fit::of)
+        .ok_or_else(|| format!("`fit` is {value}; send \"crop\", \"letterbox\" or \"stretch\""))
 }
 
 /// What of `load_params` also is a live parameter, under the name it has there.
@@ -245,6 +257,23 @@ mod tests {
                 .understand(&folder(), Path::new("/models/lora"));
             assert!(refusal.unwrap_err().starts_with("`width` is"), "{size}");
         }
+    }
+
+    #[test]
+    fn frames_of_another_shape_are_cropped_unless_asked_otherwise() {
+        let understand = |params| {
+            let wish = wish("n", "sd", &params);
+            let understood = wish.understand(&folder(), Path::new("/models/lora"));
+            understood.map(|(processor, _)| processor.fit)
+        };
+
+        assert_eq!(understand(json!({})), Ok(Fit::Crop));
+        assert_eq!(
+            understand(json!({ "fit": "letterbox" })),
+            Ok(Fit::Letterbox)
+        );
+        let refusal = understand(json!({ "fit": "squeeze" })).unwrap_err();
+        assert!(refusal.starts_with("`fit` is \"squeeze\""), "{refusal}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub mod congestion;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod feedback;
+#[cfg(test)]
+mod fit_tests;
 pub(crate) mod handover;
 pub(crate) mod ice;
 pub(crate) mod inlet;

@@ -12,7 +12,7 @@ use super::handover::Handover;
 use super::inlet::Inlet;
 use super::marks::Marks;
 use super::switch::Lane;
-use super::template::Template;
+use super::template::{Step, Template};
 use crate::processor::Processor;
 use crate::secret::Secret;
 use crate::session::Parameters;
@@ -67,14 +67,18 @@ impl Processing {
             gst::ElementFactory::find(factory)
                 .ok_or_else(|| MediaError::Missing((*factory).into()))?;
         }
-        let factories: Vec<&'static str> = chain.iter().map(|(_, factory)| *factory).collect();
+        let step = |(processor, factory): &(&Processor, &'static str)| -> Step {
+            let fit = processor.size.map(|size| processor.fit.stages(size));
+            (*factory, fit)
+        };
+        let steps: Vec<Step> = chain.iter().map(step).collect();
         let template = Template::read(template).map_err(MediaError::Pipeline)?;
         let template = if takes_input {
             template
         } else {
             template.with_source(MADE_FRAMES)
         };
-        let pipeline = gst::parse::launch(&template.with_processors(&factories).launch())
+        let pipeline = gst::parse::launch(&template.with_processors(&steps).launch())
             .map_err(|error| MediaError::Pipeline(error.message().to_owned()))?
             .downcast::<gst::Pipeline>()
             .map_err(|_| MediaError::Pipeline("the template is no pipeline".into()))?;

@@ -10,7 +10,11 @@ pub struct Template {
 }
 
 /// Between two processors: a hand-over of one frame, so that each works in its own thread on the newest.
-const BETWEEN: &str = "queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0 ! videoconvertscale add-borders=false";
+const BETWEEN: &str =
+    "queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0 ! videoconvert";
+
+/// What fills the `processor` slot: a factory, and launch text that brings frames to its size, if it has one.
+pub type Step = (&'static str, Option<String>);
 
 impl Template {
     /// Reads a template file.
@@ -46,14 +50,17 @@ impl Template {
         self
     }
 
-    /// Puts a chain of factories into the `processor` slot, named `processor-0`, `processor-1`, …; before each
-    /// stands a caps filter of the name `size-0`, `size-1`, …. An empty chain closes the slot.
+    /// Puts a chain into the `processor` slot, its elements named `processor-0`, `processor-1`, …; before each stands
+    /// what brings frames to its size, and a caps filter of the name `size-0`, `size-1`, …. An empty chain closes the
+    /// slot.
     #[must_use]
-    pub fn with_processors(mut self, factories: &[&'static str]) -> Self {
-        let named = |(index, factory)| {
-            format!("capsfilter name=size-{index} ! {factory} name=processor-{index}")
+    pub fn with_processors(mut self, steps: &[Step]) -> Self {
+        let named = |(index, (factory, fit)): (usize, &Step)| {
+            let fit = fit.as_ref().map(|fit| format!("{fit} ! "));
+            let fit = fit.unwrap_or_default();
+            format!("{fit}capsfilter name=size-{index} ! {factory} name=processor-{index}")
         };
-        let chain: Vec<String> = factories.iter().enumerate().map(named).collect();
+        let chain: Vec<String> = steps.iter().enumerate().map(named).collect();
         self.fill(
             "processor",
             (!chain.is_empty()).then(|| chain.join(&format!(" ! {BETWEEN} ! "))),
@@ -97,15 +104,19 @@ mod tests {
     fn slots_take_other_elements() {
         let template = Template::read(FILE).unwrap().with_source("t name=source");
 
-        let one = template.clone().with_processors(&["p"]).launch();
+        let one = template.clone().with_processors(&[("p", None)]).launch();
         assert_eq!(
             one,
             "t name=source ! b ! capsfilter name=size-0 ! p name=processor-0 ! d name=sink x=1"
         );
-        let two = template.clone().with_processors(&["p", "q"]).launch();
+        let fitted = ("q", Some("f".to_owned()));
+        let two = template
+            .clone()
+            .with_processors(&[("p", None), fitted])
+            .launch();
         assert!(
             two.contains("p name=processor-0 ! queue leaky")
-                && two.contains("size-1 ! q name=processor-1 ! d")
+                && two.contains("f ! capsfilter name=size-1 ! q name=processor-1 ! d")
         );
         assert_eq!(
             template.with_processors(&[]).launch(),

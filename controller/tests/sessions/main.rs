@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use client::{Client, Wish, until, wanted};
-use scope_controller::processor::Processor;
+use scope_controller::processor::{Fit, Processor};
 use scope_controller::session::registry::{Registry, Settings};
 use scope_controller::session::{Candidate, Offer, Parameters, SessionError, Sessions, Wanted};
 use serde_json::{Value, json};
@@ -48,6 +48,7 @@ fn processor(
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect(),
         size,
+        fit: Fit::default(),
     }
 }
 
