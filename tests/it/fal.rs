@@ -9,6 +9,7 @@ mod fallback;
 mod faults;
 mod limits;
 mod lost;
+mod patient;
 mod relayed;
 mod tidy;
 

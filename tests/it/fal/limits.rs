@@ -88,6 +88,31 @@ fn a_slow_app_gets_fewer_pictures() -> Result<()> {
     })
 }
 
+/// Its processor is needed elsewhere for a second out of four: what it can do in the other three, it is given.
+#[test]
+fn an_app_that_stands_still_at_times_gets_everything_between() -> Result<()> {
+    start();
+    let cloud = Cloud::new("webrtc", "max-latency=400")?;
+    cloud.app.faults(&json!({"rest": {"starved": 1.0}}))?;
+    cloud.play()?;
+    cloud.picture_like(RETURNED)?;
+    let count = |name: &str| cloud.stats().get::<u64>(name).unwrap_or_default();
+    let before = (count("frames-in"), count("frames-returned"));
+
+    std::thread::sleep(Duration::from_secs(16));
+
+    let (sent, back) = (
+        count("frames-in") - before.0,
+        count("frames-returned") - before.1,
+    );
+    ensure!(
+        back * 10 > sent * 6,
+        "{back} of {sent}: {:?}",
+        cloud.stats()
+    );
+    Ok(())
+}
+
 #[test]
 fn the_app_is_told_that_it_may_send_more_and_does() -> Result<()> {
     start();

@@ -17,8 +17,6 @@ use super::meter::Network;
 use super::settings::Settings;
 use super::worker;
 
-/// Without input a picture is sent again this often, so that the far end and all between see a living stream.
-const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// A far end that sends no pictures still reports, aiortc up to 1.5 s apart; twice that without a word is silence.
 const REPORTS_APART: Duration = Duration::from_secs(3);
 /// An app may load a model when its first picture comes.
@@ -101,7 +99,7 @@ impl Attempt {
         let plan = Plan {
             codecs,
             channel,
-            latency: settings.latency,
+            latency: flow.patient_latency(settings.latency),
             stun_server: settings.stun(),
             turn_servers: settings.turn_servers.clone(),
             policy: settings.ice_transport_policy,
@@ -172,7 +170,7 @@ impl Attempt {
 
     /// A far end that hears nothing gives up; so does every NAT on the way.
     pub(crate) fn keep_alive(&self, flow: &Flow) {
-        if self.answered.is_some() && flow.since_sent() >= KEEP_ALIVE {
+        if self.answered.is_some() && flow.wants_repeat() {
             flow.repeat();
         }
     }

@@ -135,6 +135,11 @@ impl<T: Clone> Correlation<T> {
         }
     }
 
+    /// Whether it is still open what the peer does with timestamps.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.shift, Shift::Sought { trials, .. } if trials < TRIALS)
+    }
+
     /// Whether the peer is known to keep timestamps.
     pub(crate) fn keeps_timestamps(&self) -> bool {
         matches!(self.shift, Shift::Found { .. })

@@ -11,10 +11,12 @@ use super::inlet::{Inlet, Sent};
 use super::material::{Form, Material};
 use super::meter::Meter;
 use super::output::{Flushing, Item, Output};
+use super::patience::Patience;
 use super::picture::Picture;
 use super::settings::Fallback;
 use super::spacing::Spacing;
 
+mod patient;
 mod returning;
 mod sending;
 
@@ -53,9 +55,8 @@ struct State {
     undecided: Vec<(Picture, u32)>,
     spacing: Spacing,
     number: u64,
-    /// The newest picture that is known to be back, in a patient stream.
-    back: u64,
-    moved: Duration,
+    /// Of a patient stream: what is under way.
+    patience: Patience<(Material, Sent), Picture>,
     /// Of upstream.
     form: Option<Form>,
     /// An encoded stream lost a picture, or its reader is new: nothing but a picture that stands alone helps.
@@ -184,8 +185,12 @@ impl Flow {
             repeated: false,
         };
         state.last_input = Some((material.clone(), sent));
+        if state.manner == Manner::Patient {
+            let what = (material.clone(), sent);
+            state.patience.sends(now, sent.number, what);
+        }
         let was_connected = state.inlet.is_some();
-        let inlet = admit(&mut state, &material, now);
+        let inlet = admit(&mut state, &material, sent, now);
         let shown = self.shown_for(&mut state, &material, now);
         let manner = state.manner;
         drop(state);
@@ -289,7 +294,7 @@ impl Flow {
         state.last_out = None;
         state.undecided.clear();
         state.correlation = Correlation::default();
-        state.back = state.number;
+        state.patience = Patience::default();
         self.changed.notify_all();
         drop(state);
         self.output.set_flushing(flushing);
@@ -307,7 +312,7 @@ impl Flow {
 
     /// Pictures a second that `max-latency` lets through, where it holds any back.
     pub(crate) fn limit(&self) -> Option<f64> {
-        self.state.lock().unwrap().spacing.limit()
+        self.state.lock().unwrap().spacing.limit(self.now())
     }
 
     /// Since when nothing has come from upstream.
@@ -319,7 +324,7 @@ impl Flow {
 }
 
 /// The way for this picture, unless it is to be left out.
-fn admit(state: &mut State, material: &Material, now: Duration) -> Option<Arc<Inlet>> {
+fn admit(state: &mut State, material: &Material, sent: Sent, now: Duration) -> Option<Arc<Inlet>> {
     let inlet = state.inlet.clone()?;
     if !inlet.takes(material) {
         state.misfit = true;
@@ -331,7 +336,7 @@ fn admit(state: &mut State, material: &Material, now: Duration) -> Option<Arc<In
     state.needs_key = false;
     // Of an encoded stream no picture can be left out.
     let whole = state.manner == Manner::Patient || material.codec().is_some();
-    if !whole && !state.spacing.admits(now) {
+    if !whole && !state.spacing.admits(now, sent.number) {
         return None;
     }
     state.last_sent = now;

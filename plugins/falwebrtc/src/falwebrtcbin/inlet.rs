@@ -109,6 +109,15 @@ impl Inlet {
         false
     }
 
+    /// Makes the encoder's next picture one that stands alone.
+    pub(crate) fn ask_key_frame(&self) {
+        let wish = gst_video::DownstreamForceKeyUnitEvent::builder()
+            .all_headers(true)
+            .build();
+        // Refused only by a link that is being torn down.
+        self.source.send_event(wish);
+    }
+
     /// What went into the encoder with this timestamp, told once.
     pub(crate) fn entered_at(&self, stamp: gst::ClockTime) -> Option<Sent> {
         self.slot.lock().unwrap().inside.remove(&stamp)

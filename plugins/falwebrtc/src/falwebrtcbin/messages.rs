@@ -42,6 +42,16 @@ pub(crate) fn notice(element: &gst::Element, kind: &str, text: Option<&str>) -> 
     message(element, structure.build())
 }
 
+/// `frames-lost`: pictures of a stream that can wait that never came back, by their `timestamps`, nanoseconds; a WARNING
+/// message with the same follows.
+pub(crate) fn lost(element: &gst::Element, timestamps: &[Option<gst::ClockTime>]) -> gst::Message {
+    let known = timestamps.iter().flatten().map(|time| time.nseconds());
+    let structure = gst::Structure::builder("frames-lost")
+        .field("count", timestamps.len() as u64)
+        .field("timestamps", gst::Array::new(known));
+    message(element, structure.build())
+}
+
 fn message(element: &gst::Element, structure: gst::Structure) -> gst::Message {
     gst::message::Element::builder(structure)
         .src(element)

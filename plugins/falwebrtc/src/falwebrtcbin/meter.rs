@@ -114,6 +114,8 @@ pub(crate) struct Meter {
     pub(crate) fallback: u64,
     /// Left out on the way there, or returned too late to be shown.
     pub(crate) dropped: u64,
+    /// Of a stream that can wait: those that never came back, however often they were sent.
+    pub(crate) lost_pictures: u64,
     /// From the sink pad to the decoder, there and back.
     pub(crate) round_trip: Recent,
     /// RTP payload, bits.

@@ -35,6 +35,7 @@ mod messages;
 mod meter;
 mod output;
 mod pads;
+mod patience;
 mod picture;
 mod properties;
 mod receive;

@@ -149,7 +149,9 @@ impl FalWebRTCBin {
                 self.flow.output.push(Item::Event(event)).is_ok()
             }
             gst::EventView::Eos(_) => {
-                self.flow.drain();
+                let alone = self.settings.lock().unwrap().connect_timeout;
+                self.flow.drain(alone);
+                self.obj().tell_lost();
                 self.flow.output.push(Item::Event(event)).is_ok()
             }
             _ if event.is_serialized() => self.flow.output.push(Item::Event(event)).is_ok(),

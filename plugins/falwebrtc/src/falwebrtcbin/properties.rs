@@ -195,7 +195,7 @@ fn live() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("frames-in, frames-out, frames-dropped, frames-sent, frames-returned, rates, round-trip, bit rates, loss, reconnects, stage; since READY")
+            .blurb("frames-in, frames-out, frames-dropped, frames-sent, frames-returned, frames-lost, rates, round-trip, bit rates, loss, reconnects, stage; since READY")
             .read_only()
             .build(),
     ]
@@ -349,6 +349,7 @@ impl FalWebRTCBin {
             .field("frames-sent", meter.sent.total)
             .field("frames-returned", meter.returned.total)
             .field("frames-fallback", meter.fallback)
+            .field("frames-lost", meter.lost_pictures)
             .field("fps-in", meter.input.per_second(now))
             .field("fps-sent", meter.sent.per_second(now))
             .field("fps-returned", meter.returned.per_second(now))

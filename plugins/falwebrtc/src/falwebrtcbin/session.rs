@@ -167,6 +167,28 @@ impl FalWebRTCBin {
         let _ = self.post_message(messages::notice(self.upcast_ref(), kind, text));
     }
 
+    /// Says which pictures of a stream that can wait did not come back.
+    pub(crate) fn tell_lost(&self) {
+        let lost = self.imp().flow.take_lost();
+        if lost.is_empty() {
+            return;
+        }
+        let times: Vec<_> = lost
+            .iter()
+            .map(|pts| pts.map_or_else(|| "a time unknown".to_owned(), |pts| pts.to_string()))
+            .collect();
+        gst::element_warning!(
+            self,
+            gst::ResourceError::Read,
+            (
+                "{} of the pictures never came back from the app and are left out: at {}",
+                lost.len(),
+                times.join(", ")
+            )
+        );
+        let _ = self.post_message(messages::lost(self.upcast_ref(), &lost));
+    }
+
     /// It cannot work until someone changes something. With a fallback pictures go on; without, the stream ends.
     pub(crate) fn stop_for_good(&self, error: &FalError) {
         if self.settings().fallback == super::settings::Fallback::None {

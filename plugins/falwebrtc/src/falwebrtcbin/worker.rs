@@ -374,6 +374,8 @@ impl Worker {
             return self.handle(element, Input::PeerFailed { reason });
         }
         attempt.keep_alive(&self.flow);
+        self.flow.look_after();
+        element.tell_lost();
         attempt.follow_network(&self.flow);
         if let Some(reason) = attempt.silence(&self.flow, &settings) {
             self.handle(element, Input::PeerFailed { reason });

@@ -28,6 +28,7 @@ later      socket_dies       so long after the first picture the socket is gone,
 pictures   timestamps        `own`: the app stamps by its own clock and keeps nothing
            keep              every n-th picture only
            delay             each picture takes so much longer
+           starved           so long out of four seconds nothing gets done
            loss              this share of the packets is lost, both ways
 """
 

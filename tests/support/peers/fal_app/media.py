@@ -37,6 +37,8 @@ class Inverted(VideoStreamTrack):
             break
         if faults["delay"]:
             await asyncio.sleep(faults["delay"])
+        while faults["starved"] and time.monotonic() % 4 < faults["starved"]:
+            await asyncio.sleep(0.01)
         size = [frame.width, frame.height]
         if size not in seen["sizes"]:
             seen["sizes"].append(size)

@@ -29,10 +29,9 @@ impl Flow {
     pub(crate) fn connect(&self, inlet: Arc<Inlet>) {
         let mut state = self.state.lock().unwrap();
         state.inlet = Some(inlet);
+        state.spacing.reset();
         state.correlation = Correlation::default();
         state.undecided.clear();
-        state.back = state.number;
-        state.moved = self.now();
         state.misfit = false;
         // Its decoder has seen nothing yet.
         state.needs_key = true;
@@ -40,6 +39,9 @@ impl Flow {
             .form
             .as_ref()
             .is_some_and(|form| form.codec().is_some());
+        let now = self.now();
+        state.patience.restart(now);
+        self.send_again(&mut state, now);
         self.changed.notify_all();
     }
 
@@ -72,8 +74,10 @@ impl Flow {
             }
             state.returned = Some(picture.clone());
             state.returned_at = Some(now);
+            state.patience.heard(now);
             match state.correlation.returned(timestamp) {
                 Origin::Undecided if state.undecided.len() < UNDECIDED => {
+                    state.spacing.returned_unknown();
                     state.undecided.push((picture, timestamp));
                 }
                 Origin::Known(sent) => {
@@ -82,16 +86,13 @@ impl Flow {
                     }
                     if !sent.repeated {
                         let trip = now.saturating_sub(sent.at);
-                        let gap = {
-                            let mut meter = self.meter.lock().unwrap();
-                            meter.round_trip.add(trip);
-                            meter.returned.gap().unwrap_or_default()
-                        };
-                        state.spacing.measured(now, trip, gap);
+                        self.meter.lock().unwrap().round_trip.add(trip);
                     }
+                    state.spacing.returned(now, sent.number);
                     out.push((picture, Some(sent)));
                 }
                 Origin::Undecided | Origin::Unknown => {
+                    state.spacing.returned_unknown();
                     let earlier = std::mem::take(&mut state.undecided);
                     out.extend(earlier.into_iter().map(|(picture, _)| (picture, None)));
                     out.push((picture, None));
@@ -99,13 +100,11 @@ impl Flow {
             }
             state.manner
         };
-        if manner == Manner::Lockstep {
-            return;
+        match manner {
+            Manner::Lockstep => return,
+            Manner::Patient => return self.returned_in_order(now, out),
+            Manner::Live => {}
         }
-        let back: Vec<_> = out
-            .iter()
-            .map(|(_, sent)| sent.map(|sent| sent.number))
-            .collect();
         for (picture, sent) in out {
             // Repetitions say nothing new to downstream.
             if sent.is_some_and(|sent| sent.repeated || sent.number == 0) {
@@ -123,15 +122,5 @@ impl Flow {
             )
             .ok();
         }
-        // Only now: whoever waits for the last one lets the end of the stream out behind it.
-        let mut state = self.state.lock().unwrap();
-        for number in back {
-            state.back = number
-                .unwrap_or(state.back + 1)
-                .max(state.back)
-                .min(state.number);
-        }
-        state.moved = now;
-        self.changed.notify_all();
     }
 }
