@@ -304,7 +304,13 @@ impl Task {
         self.failures = self.failures.saturating_add(1);
         let replaced = error.is_unauthorized() && self.spurned == 1;
         let hopeless = error.is_permanent() && !self.lived && !replaced;
-        let wait = self.config.backoff.wait(self.failures, fastrand::f64());
+        let backoff = self.config.backoff;
+        let backoff = if matches!(error, FalError::Unreachable { .. }) {
+            backoff.deserted()
+        } else {
+            backoff
+        };
+        let wait = backoff.wait(self.failures, fastrand::f64());
         tracing::debug!("attempt {} failed: {error}", self.attempt);
         let report = StageReport {
             error: Some(error),

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The waits between attempts grow from `base` to `cap`, and after `patience` attempts on to `late_cap`. Each is drawn
 /// evenly from zero to its bound, so that many clients that lost the same server do not return in step.
 ///
-/// Two caps, because two things are true: whoever performs live wants the picture back within seconds of the end of a
-/// short outage, and a server that was gone for minutes should not find everybody knocking every second.
+/// Two caps and a half, because two things are true: whoever performs live wants the picture back within seconds of the end of a
+/// short outage, and a server that was gone for minutes should not find everybody knocking every second. A host that is not there at all has no work with those who knock.
 ///
 /// Source: AWS Architecture Blog, *Exponential Backoff and Jitter* (2015), "full jitter".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Backoff {
     pub base: Duration,
     /// Bound of the waits up to `patience`.
     pub cap: Duration,
+    /// Bound of the waits up to `patience` where there was nobody to answer.
+    pub deserted_cap: Duration,
     /// Failures in a row before the waits grow on.
     pub patience: u32,
     /// Bound of every wait.
@@ -27,6 +29,7 @@ impl Default for Backoff {
             base: Duration::from_millis(250),
             // With it a far end that is back has pictures again within two seconds, connecting included.
             cap: Duration::from_secs(1),
+            deserted_cap: Duration::from_millis(500),
             // About a minute, where attempts fail at once.
             patience: 120,
             late_cap: Duration::from_secs(30),
@@ -38,6 +41,14 @@ impl Backoff {
     /// The wait after `failures` attempts in a row failed (1 is the first), for a random `unit` in 0.0..1.0.
     pub fn wait(&self, failures: u32, unit: f64) -> Duration {
         self.bound(failures).mul_f64(unit.clamp(0.0, 1.0))
+    }
+
+    /// The same where nobody answered.
+    pub fn deserted(self) -> Self {
+        Self {
+            cap: self.cap.min(self.deserted_cap),
+            ..self
+        }
     }
 
     /// The longest that [`Backoff::wait`] can be.
@@ -65,12 +76,17 @@ mod tests {
         let backoff = Backoff {
             base: Duration::from_secs(1),
             cap: Duration::from_secs(5),
+            deserted_cap: Duration::from_secs(2),
             patience: 6,
             late_cap: Duration::from_secs(30),
         };
         let bounds: Vec<_> = (0..11).map(|n| backoff.bound(n).as_secs()).collect();
         assert_eq!(bounds, [1, 1, 2, 4, 5, 5, 5, 10, 20, 30, 30]);
         assert_eq!(backoff.bound(u32::MAX).as_secs(), 30);
+        let bounds: Vec<_> = (1..9)
+            .map(|n| backoff.deserted().bound(n).as_secs())
+            .collect();
+        assert_eq!(bounds, [1, 2, 2, 2, 2, 2, 4, 8]);
     }
 
     proptest! {
