@@ -9,11 +9,13 @@ use scope_tests::house;
 /// Every arrow between our crates, and no other.
 const ARROWS: &[(&str, &str)] = &[
     ("gst-plugin-falwebrtc", "fal-client"),
+    ("gst-plugin-falwebrtc", "webrtc-live"),
     ("gst-plugin-scopediffusion", "diffusion-engine"),
     ("scope-controller", "fal-client"),
     ("scope-controller", "gst-plugin-falwebrtc"),
     ("scope-controller", "gst-plugin-scopediffusion"),
     ("scope-controller", "gst-plugin-spout"),
+    ("scope-controller", "webrtc-live"),
     ("scope-tests", "fal-client"),
     ("gst-plugin-spout", "texture-share"),
     ("scope-tests", "gst-plugin-falwebrtc"),
@@ -27,6 +29,12 @@ const ARROWS: &[(&str, &str)] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("plugins/scopediffusion/engine/src", &["backend/ort"]),
     ("plugins/falwebrtc/fal/src", &["net/"]),
+    (
+        "plugins/falwebrtc/live/src",
+        &[
+            "codec", "error", "feed", "ice", "outlet", "reports", "rtp", "turn",
+        ],
+    ),
     (
         "plugins/spout/share/src",
         &["backend/pipewire", "backend/shm", "backend/spout"],

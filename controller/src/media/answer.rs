@@ -83,7 +83,8 @@ fn add_candidates(
 
 #[cfg(test)]
 mod tests {
-    use super::super::offer::Codec;
+    use webrtc_live::Codec;
+
     use super::*;
 
     fn plan() -> Plan {

@@ -1,37 +1,17 @@
 //! The door into a pipeline: an appsrc that is fed one frame at a time, when it asks.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use gst::prelude::*;
+use webrtc_live::Feed;
 
 use super::marks::Marks;
 
 /// The door itself. A second frame that comes before the first was taken replaces it; nothing here waits.
-///
-/// Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
-/// them too, and the frames of a new size go on under the old caps.
+#[derive(Debug)]
 pub(crate) struct Inlet {
-    source: gst_app::AppSrc,
-    slot: Arc<Mutex<Slot>>,
-    adapt: Arc<Adapt>,
+    feed: Feed<Frame>,
     marks: Arc<Marks>,
-}
-
-/// Sees each frame's caps before they enter, and may change them.
-type Adapt = dyn Fn(&mut gst::Caps) + Send + Sync;
-
-impl std::fmt::Debug for Inlet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Inlet").field(&self.source).finish()
-    }
-}
-
-/// What waits at the door.
-#[derive(Debug, Default)]
-struct Slot {
-    waiting: Option<Frame>,
-    /// The pipeline asked and found nothing.
-    hungry: bool,
 }
 
 /// A decoded or processed frame with its caps.
@@ -82,30 +62,16 @@ impl Inlet {
         source: gst_app::AppSrc,
         adapt: impl Fn(&mut gst::Caps) + Send + Sync + 'static,
     ) -> Self {
-        let adapt: Arc<Adapt> = Arc::new(adapt);
-        // By default 200 000 bytes are a full queue; a single frame is larger.
-        source.set_max_bytes(0);
-        let slot = Arc::<Mutex<Slot>>::default();
-        let (asked, adapted) = (slot.clone(), adapt.clone());
-        let need_data = move |source: &gst_app::AppSrc, _: u32| {
-            let waiting = {
-                let mut slot = asked.lock().unwrap();
-                slot.hungry = slot.waiting.is_none();
-                slot.waiting.take()
-            };
-            if let Some(frame) = waiting {
-                feed(source, frame, &*adapted);
-            }
+        // Sizes may change at any time (browsers adapt theirs): an appsrc takes equal caps for no change, and sends
+        // others in order with the frames.
+        let give = move |source: &gst_app::AppSrc, mut frame: Frame| {
+            adapt(&mut frame.caps);
+            source.set_caps(Some(&frame.caps));
+            // Refused only by a pipeline that is being stopped.
+            source.push_buffer(frame.buffer).ok();
         };
-        source.set_callbacks(
-            gst_app::AppSrcCallbacks::builder()
-                .need_data(need_data)
-                .build(),
-        );
         Self {
-            source,
-            slot,
-            adapt,
+            feed: Feed::new(source, 1, give),
             marks: Arc::default(),
         }
     }
@@ -136,7 +102,7 @@ impl Door for Inlet {
     /// Stamps the frame with this pipeline's running time. Lost is the older one that nobody had taken, or this one
     /// when the pipeline does not run.
     fn push(&self, frame: &mut Frame) -> bool {
-        let Some(now) = self.source.current_running_time() else {
+        let Some(now) = self.feed.source().current_running_time() else {
             return true;
         };
         if let Some(mark) = frame.mark {
@@ -146,25 +112,6 @@ impl Door for Inlet {
         buffer.set_pts(now);
         buffer.set_dts(None);
         buffer.set_duration(None);
-        {
-            let mut slot = self.slot.lock().unwrap();
-            if !std::mem::take(&mut slot.hungry) {
-                return slot.waiting.replace(frame.clone()).is_some();
-            }
-        }
-        feed(&self.source, frame.clone(), &*self.adapt);
-        false
+        self.feed.push(frame.clone())
     }
-}
-
-/// Gives the pipeline what it asked for. Sizes may change at any time (browsers adapt theirs): an appsrc takes equal
-/// caps for no change, and sends others in order with the frames.
-fn feed(source: &gst_app::AppSrc, frame: Frame, adapt: &Adapt) {
-    let Frame {
-        mut caps, buffer, ..
-    } = frame;
-    adapt(&mut caps);
-    source.set_caps(Some(&caps));
-    // Refused only by a pipeline that is being stopped.
-    source.push_buffer(buffer).ok();
 }

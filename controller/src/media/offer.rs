@@ -5,27 +5,12 @@
 
 use std::collections::HashMap;
 
+use webrtc_live::Codec;
+
 /// Longest description worth reading, bytes; a real browser's offer of all codecs is near 8 000.
 const LONGEST: usize = 256 * 1024;
 /// More lines than any client of ours makes.
 const MOST_LINES: usize = 32;
-
-/// What a session can send and receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    Vp8,
-    H264,
-}
-
-impl Codec {
-    /// As in `a=rtpmap`.
-    pub fn encoding_name(self) -> &'static str {
-        match self {
-            Self::Vp8 => "VP8",
-            Self::H264 => "H264",
-        }
-    }
-}
 
 /// What we do with the offer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,18 +7,18 @@ use gst::glib;
 use gst::prelude::*;
 use gst_webrtc::WebRTCPeerConnectionState;
 use tokio::sync::mpsc;
+use webrtc_live::bitrate::Report;
+use webrtc_live::{Reports, ice, rtp, turn};
 
 use super::channel::Channel;
-use super::congestion::Report;
 use super::error::{MediaError, make, set};
 use super::event::{self, Event, Events};
-use super::feedback::Feedback;
 use super::handover::Handover;
 use super::inlet::Inlet;
 use super::negotiate::{self, Gathering};
 use super::offer::Plan;
+use super::receive;
 use super::send::{self, Sender};
-use super::{ice, receive, turn};
 use crate::config::OwnIce;
 
 /// How a peer connects.
@@ -39,7 +39,7 @@ pub(crate) struct Peer {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
     sender: Sender,
-    feedback: Feedback,
+    reports: Reports,
     gathering: Gathering,
     pub(crate) channel: Channel,
     pub(crate) plan: Plan,
@@ -71,7 +71,7 @@ impl Peer {
             set(&webrtcbin, "stun-server", server)?;
         }
         for server in &connection.ice.turn_servers {
-            turn::add(&webrtcbin, server);
+            turn::add(&webrtcbin, server.expose());
         }
         ice::prepare(&webrtcbin, &connection.addresses);
         pipeline.add(&webrtcbin)?;
@@ -79,7 +79,7 @@ impl Peer {
         on_transceivers(&webrtcbin);
         // Any 32 bits: chance makes a clash with the client's own SSRC as unlikely as RFC 3550 asks.
         let ssrc = uuid::Uuid::new_v4().as_fields().0.max(1);
-        let feedback = Feedback::watch(&webrtcbin, ssrc);
+        let reports = Reports::watch(&webrtcbin, Some(ssrc));
         let gathering = Gathering::watch(&webrtcbin);
         let channel = Channel::watch(&webrtcbin, events, messages);
         let (sender, door) = send::build(&pipeline, &webrtcbin, &plan, ssrc)?;
@@ -88,7 +88,7 @@ impl Peer {
                 pipeline,
                 webrtcbin,
                 sender,
-                feedback,
+                reports,
                 gathering,
                 channel,
                 plan,
@@ -121,11 +121,11 @@ impl Peer {
 
     /// Packets that ever came from the client.
     pub(crate) fn packets(&self) -> u64 {
-        self.feedback.packets()
+        self.reports.packets()
     }
 
     pub(crate) fn report(&self) -> Report {
-        self.feedback.report(&self.webrtcbin)
+        self.reports.heard(&self.webrtcbin)
     }
 
     pub(crate) fn set_bitrate(&self, bits_per_second: u32) {
@@ -134,22 +134,15 @@ impl Peer {
 
     /// Makes the next frame we send one that can be decoded alone.
     pub(crate) fn send_key_frame(&self) {
-        let request = gst_video::UpstreamForceKeyUnitEvent::builder()
-            .all_headers(true)
-            .build();
         if let Some(pad) = self.sender.encoder.element.static_pad("src") {
-            pad.send_event(request);
+            pad.send_event(rtp::key_frame_wish());
         }
     }
 
     /// Asks the browser for such a frame (PLI).
     pub(crate) fn ask_key_frame(&self) {
         for pad in self.webrtcbin.src_pads() {
-            pad.send_event(
-                gst_video::UpstreamForceKeyUnitEvent::builder()
-                    .all_headers(true)
-                    .build(),
-            );
+            pad.send_event(rtp::key_frame_wish());
         }
     }
 

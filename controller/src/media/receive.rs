@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use gst::prelude::*;
+use webrtc_live::codec::{self, Hardware};
+use webrtc_live::{MediaError, discard, outlet, rtp};
 
-use super::codec;
-use super::error::{MediaError, make};
 use super::event::{Event, Events};
 use super::handover::{Handover, Source};
 use super::marks::Marks;
-use super::outlet::outlet;
-use super::rtp;
 
 /// Decodes what comes on the input line and lets everything else run out.
 ///
@@ -56,7 +54,7 @@ fn decode(
         .structure(0)
         .and_then(|rtp| rtp.get::<String>("encoding-name").ok())
         .unwrap_or_default();
-    let mut elements = codec::decoders(&encoding)?;
+    let mut elements = codec::decoders(&encoding, Hardware::Avoided)?;
     let marks = Arc::new(Marks::default());
     let (handover, known) = (handover.clone(), marks.clone());
     let sink = outlet(move |sample| {
@@ -66,7 +64,6 @@ fn decode(
             .and_then(|time| known.of(time.nseconds()));
         handover.decoded(Source::Client, &sample, mark);
     });
-    sink.set_caps(Some(&gst::Caps::new_empty_simple("video/x-raw")));
     elements.push(sink.upcast());
     codec::add_linked(pipeline, &elements)?;
     for element in elements.iter().rev() {
@@ -75,25 +72,11 @@ fn decode(
     let entry = elements[0]
         .static_pad("sink")
         .ok_or_else(|| MediaError::Missing("a depayloader's sink pad".into()))?;
-    rtp::on_packets(&entry, move |time, packet| {
-        if let (Some(time), Some(stamp)) = (time, rtp::timestamp(packet)) {
+    rtp::on_packets(&entry, move |packet| {
+        if let (Some(time), Some(stamp)) = (packet.pts(), rtp::timestamp(packet)) {
             marks.note(time.nseconds(), stamp);
         }
     });
     pad.link(&entry)?;
-    Ok(())
-}
-
-/// A pad nobody takes would stop the whole receiver with not-linked.
-fn discard(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), MediaError> {
-    let sink = make("fakesink")?;
-    sink.set_property("sync", false);
-    sink.set_property("async", false);
-    sink.set_property("enable-last-sample", false);
-    pipeline.add(&sink)?;
-    sink.sync_state_with_parent()?;
-    if let Some(entry) = sink.static_pad("sink") {
-        pad.link(&entry)?;
-    }
     Ok(())
 }

@@ -17,10 +17,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use webrtc_live::codec::{Encoder, Hardware, add_linked, after_encoder};
+use webrtc_live::{Codec, MediaError, make, set};
 
-use super::codec::{self, Encoder};
-use super::error::{MediaError, make, set};
-use super::offer::Codec;
+use super::codec;
 use super::reel::{Passed, Reel};
 
 /// Converted pictures that wait for the encoder while the disk is slow: a second of them, and no more than 64 MiB.
@@ -145,7 +145,7 @@ impl Recorder {
         set(&queue, "max-size-buffers", WAITING)?;
         set(&queue, "max-size-bytes", WAITING_BYTES)?;
         set(&queue, "max-size-time", "0")?;
-        let encoder = Encoder::new(format.codec)?;
+        let encoder = Encoder::new(format.codec, Hardware::Avoided)?;
         let muxer = make(format.muxer)?;
         for (property, value) in format.settings {
             set(&muxer, property, value)?;
@@ -164,9 +164,9 @@ impl Recorder {
             queue,
             encoder.element.clone(),
         ];
-        elements.extend(codec::after_encoder(format.codec)?);
+        elements.extend(after_encoder(format.codec)?);
         elements.extend([muxer, sink.clone()]);
-        codec::add_linked(&pipeline, &elements)?;
+        add_linked(&pipeline, &elements)?;
 
         end_quietly(&encoder.element);
 

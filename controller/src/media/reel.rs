@@ -4,9 +4,11 @@ use std::sync::Mutex;
 
 use gst::prelude::*;
 
-use super::codec::{self, Encoder};
+use webrtc_live::Codec;
+use webrtc_live::codec::Encoder;
+
+use super::codec;
 use super::inlet::{Door, Frame};
-use super::offer::Codec;
 
 /// Pictures at the door. The encoder's own queue lies behind the conversion, so that a picture is let go of as soon
 /// as it is converted: it may lie in memory that its maker wants back.

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use gst::prelude::*;
+use webrtc_live::codec::{Encoder, Hardware, add_linked, after_encoder, payloader};
+use webrtc_live::{Codec, MediaError, make, rtp};
 
-use super::codec::{self, Encoder};
-use super::error::{MediaError, make};
+use super::codec;
 use super::handover::Handover;
 use super::inlet::Inlet;
 use super::marks::Stamps;
-use super::offer::{Codec, Plan};
-use super::rtp;
+use super::offer::Plan;
 
 /// Identifier of the transport-wide sequence number extension.
 const TRANSPORT_CC: &str =
@@ -47,8 +47,8 @@ pub(crate) fn build(
         .build();
     let form = make("capsfilter")?;
     form.set_property("caps", codec::taken_as_decoded());
-    let encoder = Encoder::new(plan.codec)?;
-    let payloader = codec::payloader(plan.codec, plan.payload, ssrc)?;
+    let encoder = Encoder::new(plan.codec, Hardware::Avoided)?;
+    let payloader = payloader(plan.codec, plan.payload, ssrc)?;
     let rtp = make("capsfilter")?;
     rtp.set_property("caps", rtp_caps(plan, Some(ssrc)));
 
@@ -58,9 +58,9 @@ pub(crate) fn build(
         form.clone(),
         encoder.element.clone(),
     ];
-    elements.extend(codec::after_encoder(plan.codec)?);
+    elements.extend(after_encoder(plan.codec)?);
     elements.extend([payloader.clone(), rtp.clone()]);
-    codec::add_linked(pipeline, &elements)?;
+    add_linked(pipeline, &elements)?;
 
     let entry = webrtcbin
         .request_pad_simple(&format!("sink_{}", plan.output))

@@ -5,8 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use tokio::sync::mpsc;
 
-use super::error::{MediaError, make, set};
-use super::outlet::outlet;
+use webrtc_live::{MediaError, make, outlet, set};
 
 /// The element and the device provider of the sharing plugin.
 pub const SOURCE: &str = "spoutsrc";

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use gst::prelude::*;
 use tokio::sync::mpsc;
 
-use super::error::{MediaError, make, set};
 use super::event::{self, Event};
 use super::handover::{Handover, Source};
 use super::inlet::Inlet;
-use super::outlet::outlet;
+use webrtc_live::{MediaError, make, outlet, set};
 
 /// What a running share tells.
 pub(crate) type News = mpsc::UnboundedReceiver<Event>;

@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, join_all};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
+use webrtc_live::Codec;
 
 use super::actor::{self, Command};
 use super::building::{Beginning, Client, Furniture};
@@ -22,7 +23,7 @@ use crate::cloud::Cloud;
 use crate::config::OwnIce;
 use crate::library::shelf::Shelf;
 use crate::media::candidate::{self, Verdict};
-use crate::media::offer::{self, Codec};
+use crate::media::offer;
 use crate::media::peer::Connection;
 use crate::media::{codec, warm};
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::timeout;
+use webrtc_live::bitrate::Bitrate;
 
 use super::metrics::Link;
 use super::outbox::Outbox;
 use super::state::State;
 use super::watchdog::Watchdog;
 use crate::media::MediaError;
-use crate::media::congestion::Congestion;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
 use crate::media::peer::Peer;
@@ -34,7 +34,7 @@ pub(super) struct Remote {
     peer: Peer,
     outbox: Outbox,
     watchdog: Watchdog,
-    congestion: Option<Congestion>,
+    bitrate: Option<Bitrate>,
     packets: u64,
     last_round: Duration,
     rescue: u32,
@@ -48,7 +48,7 @@ impl Remote {
             peer,
             outbox: Outbox::default(),
             watchdog: Watchdog::default(),
-            congestion: None,
+            bitrate: None,
             packets: 0,
             last_round: now,
             rescue: 0,
@@ -156,14 +156,14 @@ impl Remote {
         let Some((width, height)) = handover.size() else {
             return;
         };
-        let fresh = self.congestion.is_none();
-        let congestion = self
-            .congestion
-            .get_or_insert_with(|| Congestion::new(width, height));
-        let before = congestion.rate();
-        congestion.resize(width, height);
+        let fresh = self.bitrate.is_none();
+        let bitrate = self
+            .bitrate
+            .get_or_insert_with(|| Bitrate::for_size(width, height));
+        let before = bitrate.get();
+        bitrate.resize(width, height);
         let report = self.peer.report();
-        let rate = congestion.report(now, &report);
+        let rate = bitrate.report(now, &report);
         if fresh || rate != before {
             self.peer.set_bitrate(rate);
         }

@@ -1,16 +1,15 @@
 //! One attempt to reach the far end: its negotiation, its media, and how both are doing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fal_client::signalling::sdp;
 use fal_client::{IceCandidate, IceServer, Negotiation};
 use gst_webrtc::WebRTCICETransportPolicy;
+use webrtc_live::MediaError;
+use webrtc_live::bitrate::{self, Bitrate, Report};
 
 use super::FalWebRTCBin;
-use super::bitrate::{self, Rate, Report};
-use super::errors::MediaError;
 use super::flow::Flow;
 use super::link::{Link, Plan, Tell};
 use super::meter::Network;
@@ -35,8 +34,8 @@ pub(crate) struct Attempt {
     pub(crate) candidates: Vec<IceCandidate>,
     /// Waits for the candidates when the dialect has no way to send them later.
     whole: Option<Option<String>>,
-    sending: Rate,
-    receiving: Rate,
+    sending: Bitrate,
+    receiving: Bitrate,
     reported: Duration,
     /// Sent and received by then.
     bits: (u64, u64),
@@ -57,9 +56,9 @@ impl Attempt {
             link: None,
             candidates: Vec::new(),
             whole: None,
-            sending: Rate::new(bitrate::start_for(512, 512), lowest, highest),
+            sending: Bitrate::new(bitrate::start_for(512, 512), lowest, highest),
             // Far ends start low and only rise when told that they may.
-            receiving: Rate::new(3_000_000, lowest, highest),
+            receiving: Bitrate::new(3_000_000, lowest, highest),
             reported: Duration::ZERO,
             bits: (0, 0),
             answered: None,
@@ -143,19 +142,17 @@ impl Attempt {
     ) -> Result<(), MediaError> {
         let now = flow.now();
         self.answered = Some(now);
-        self.seen = (flow.meter().returned.total, now);
+        self.seen = (flow.meter().returned.total(), now);
         if let Some((width, height)) = flow.size() {
             let settings = element.settings();
             let start = bitrate::start_for(width, height);
-            self.sending = Rate::new(start, settings.min_bitrate, settings.max_bitrate);
+            self.sending = Bitrate::new(start, settings.min_bitrate, settings.max_bitrate);
         }
         let Some(link) = &mut self.link else {
             return Ok(());
         };
         link.start_sending(self.sending.get(), |encoder| element.encoder_setup(encoder))?;
-        link.reports
-            .our_limit
-            .store(self.receiving.get(), Ordering::Relaxed);
+        link.reports.set_our_limit(self.receiving.get());
         flow.repeat();
         Ok(())
     }
@@ -200,7 +197,7 @@ impl Attempt {
             ..Report::default()
         };
         let limit = self.receiving.report(now, &arriving);
-        link.reports.our_limit.store(limit, Ordering::Relaxed);
+        link.reports.set_our_limit(limit);
         let network = Network {
             sent,
             received,
@@ -225,7 +222,7 @@ impl Attempt {
                 )
             });
         };
-        let (returned, packets) = (flow.meter().returned.total, self.link.as_ref()?.packets());
+        let (returned, packets) = (flow.meter().returned.total(), self.link.as_ref()?.packets());
         if returned != self.seen.0 {
             self.seen = (returned, now);
         }

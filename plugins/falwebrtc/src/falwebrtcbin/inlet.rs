@@ -1,17 +1,13 @@
-//! The door into the encoder (or past it, for what is encoded already): an appsrc that is fed one picture at a time, when it asks.
-//!
-//! A picture that comes while the encoder is busy waits with at most a few others; the oldest goes. Nothing here waits.
-//!
-//! Trap: appsrc can drop old buffers by itself (`leaky-type`), but 1.22 then drops a caps change that waits among
-//! them too, and the pictures of a new size go on under the old caps.
+//! The door into the encoder, or past it, for what is encoded already.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gst::prelude::*;
 
-use super::codec::Codec;
+use webrtc_live::{Codec, Feed};
+
 use super::correlate::unevenness;
 use super::material::Material;
 
@@ -30,11 +26,9 @@ pub(crate) struct Sent {
     pub(crate) repeated: bool,
 }
 
+/// What went in.
 #[derive(Debug, Default)]
-struct Slot {
-    waiting: VecDeque<(Material, Sent)>,
-    /// The encoder asked and found nothing.
-    hungry: bool,
+struct Entered {
     /// Timestamp given last, ticks of 1/90 000 s.
     last: u64,
     count: u64,
@@ -45,9 +39,8 @@ struct Slot {
 /// The door.
 #[derive(Debug)]
 pub(crate) struct Inlet {
-    source: gst_app::AppSrc,
-    slot: Arc<Mutex<Slot>>,
-    capacity: usize,
+    feed: Feed<(Material, Sent)>,
+    entered: Arc<Mutex<Entered>>,
     /// What may come in: encoded like this, or raw.
     form: Option<Codec>,
 }
@@ -57,34 +50,21 @@ const INSIDE: usize = 64;
 
 impl Inlet {
     pub(crate) fn new(source: gst_app::AppSrc, capacity: usize, form: Option<Codec>) -> Self {
-        let slot = Arc::<Mutex<Slot>>::default();
-        let asked = slot.clone();
-        let need_data = move |source: &gst_app::AppSrc, _: u32| {
-            let next = {
-                let mut slot = asked.lock().unwrap();
-                slot.hungry = slot.waiting.is_empty();
-                slot.waiting.pop_front()
-            };
-            if let Some((picture, sent)) = next {
-                feed(source, &asked, &picture, sent);
-            }
-        };
-        source.set_callbacks(
-            gst_app::AppSrcCallbacks::builder()
-                .need_data(need_data)
-                .build(),
-        );
+        let entered = Arc::<Mutex<Entered>>::default();
+        let enter = entered.clone();
+        let feed = Feed::new(source, capacity, move |source, (picture, sent)| {
+            feed(source, &enter, &picture, sent);
+        });
         Self {
-            source,
-            slot,
-            capacity: capacity.max(1),
+            feed,
+            entered,
             form,
         }
     }
 
     /// Whether a picture waits here already: then one sent only to keep the stream alive is not needed.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.slot.lock().unwrap().waiting.is_empty()
+        self.feed.is_busy()
     }
 
     /// Whether this can go in here.
@@ -94,19 +74,7 @@ impl Inlet {
 
     /// Hands a picture in; true if an older one had to go for it.
     pub(crate) fn push(&self, picture: Material, sent: Sent) -> bool {
-        {
-            let mut slot = self.slot.lock().unwrap();
-            if !std::mem::take(&mut slot.hungry) {
-                let full = slot.waiting.len() >= self.capacity;
-                if full {
-                    slot.waiting.pop_front();
-                }
-                slot.waiting.push_back((picture, sent));
-                return full;
-            }
-        }
-        feed(&self.source, &self.slot, &picture, sent);
-        false
+        self.feed.push((picture, sent))
     }
 
     /// Makes the encoder's next picture one that stands alone.
@@ -115,30 +83,30 @@ impl Inlet {
             .all_headers(true)
             .build();
         // Refused only by a link that is being torn down.
-        self.source.send_event(wish);
+        self.feed.source().send_event(wish);
     }
 
     /// What went into the encoder with this timestamp, told once.
     pub(crate) fn entered_at(&self, stamp: gst::ClockTime) -> Option<Sent> {
-        self.slot.lock().unwrap().inside.remove(&stamp)
+        self.entered.lock().unwrap().inside.remove(&stamp)
     }
 }
 
 /// Gives the encoder what it asked for, stamped with the time it goes in.
-fn feed(source: &gst_app::AppSrc, slot: &Mutex<Slot>, picture: &Material, sent: Sent) {
+fn feed(source: &gst_app::AppSrc, entered: &Mutex<Entered>, picture: &Material, sent: Sent) {
     let Some(now) = source.current_running_time() else {
         return;
     };
     let stamp = {
-        let mut slot = slot.lock().unwrap();
-        slot.count += 1;
-        let ticks = now.nseconds() * 9 / 100_000 + unevenness(slot.count);
-        slot.last = ticks.max(slot.last + 1);
-        let stamp = gst::ClockTime::from_nseconds((slot.last * 100_000).div_ceil(9));
-        if slot.inside.len() >= INSIDE {
-            slot.inside.clear();
+        let mut entered = entered.lock().unwrap();
+        entered.count += 1;
+        let ticks = now.nseconds() * 9 / 100_000 + unevenness(entered.count);
+        entered.last = ticks.max(entered.last + 1);
+        let stamp = gst::ClockTime::from_nseconds((entered.last * 100_000).div_ceil(9));
+        if entered.inside.len() >= INSIDE {
+            entered.inside.clear();
         }
-        slot.inside.insert(stamp, sent);
+        entered.inside.insert(stamp, sent);
         stamp
     };
     let mut buffer = picture.buffer().clone();

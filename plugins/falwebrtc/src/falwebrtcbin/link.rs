@@ -3,7 +3,6 @@
 //! The inner bin is the element's child, so that it can be seen and tuned, but keeps its own state, clock and time: a
 //! paused pipeline must not lose its far end, and a change of clock must not shift what is under way.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use fal_client::{IceCandidate, IceServer, Secret};
@@ -14,13 +13,12 @@ use gst_webrtc::{
     WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType,
     WebRTCSessionDescription,
 };
+use webrtc_live::bitrate::Report;
+use webrtc_live::{Codec, MediaError, Reports, make};
 
-use super::codec::Codec;
-use super::errors::{MediaError, make};
 use super::flow::Flow;
 use super::picture::Picture;
 use super::receive::{self, Arrivals};
-use super::reports::Reports;
 use super::send::{self, Sender};
 use super::servers;
 
@@ -93,7 +91,7 @@ impl Link {
         bin.set_locked_state(true);
         let webrtcbin = make("webrtcbin")?;
         servers::prepare(&webrtcbin, &plan)?;
-        let reports = Reports::watch(&webrtcbin);
+        let reports = Reports::watch(&webrtcbin, None);
         bin.add(&webrtcbin)?;
         element.add(&bin)?;
         let mut link = Self {
@@ -248,7 +246,7 @@ impl Link {
             self.plan
                 .codecs
                 .iter()
-                .find(|codec| codec.payload().to_string() == format)
+                .find(|codec| send::payload_type(**codec).to_string() == format)
         };
         line.formats().find_map(wanted).copied().ok_or_else(none)
     }
@@ -340,7 +338,7 @@ impl Link {
     }
 
     /// What we are told about our picture.
-    pub(crate) fn heard(&self) -> super::bitrate::Report {
+    pub(crate) fn heard(&self) -> Report {
         self.reports.heard(&self.webrtcbin)
     }
 
@@ -380,7 +378,7 @@ impl Link {
 
     /// Packets that ever came from the far end, of any kind.
     pub(crate) fn packets(&self) -> u64 {
-        self.reports.packets.load(Ordering::Relaxed)
+        self.reports.packets()
     }
 }
 

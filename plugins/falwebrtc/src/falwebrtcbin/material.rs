@@ -1,8 +1,8 @@
 //! What comes from upstream: raw pictures to encode, or encoded ones that only need to be sent.
 
 use gst_video::VideoInfo;
+use webrtc_live::Codec;
 
-use super::codec::Codec;
 use super::picture::Picture;
 
 /// The form of upstream's stream.

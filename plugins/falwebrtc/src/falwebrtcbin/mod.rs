@@ -19,14 +19,11 @@ use gst::glib;
 use gst::prelude::*;
 
 mod attempt;
-mod bitrate;
 mod carrier;
-mod codec;
 mod correlate;
 mod errors;
 mod flow;
 mod guard;
-mod ice;
 mod imp;
 mod inlet;
 mod link;
@@ -39,15 +36,12 @@ mod patience;
 mod picture;
 mod properties;
 mod receive;
-mod reports;
-mod rtcp;
 mod send;
 mod servers;
 mod session;
 mod settings;
 mod signals;
 mod spacing;
-mod turn;
 mod worker;
 
 glib::wrapper! {

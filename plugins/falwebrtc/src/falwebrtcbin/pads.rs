@@ -3,8 +3,8 @@
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoInfo;
+use webrtc_live::{Codec, rtp};
 
-use super::codec::Codec;
 use super::flow::{Frame, Manner};
 use super::imp::{CAT, FalWebRTCBin};
 use super::material::{Form, raw_like};
@@ -103,11 +103,8 @@ impl FalWebRTCBin {
             .input(buffer)
             .map_err(|_| gst::FlowError::Flushing)?;
         if self.flow.take_key_wish() {
-            let wish = gst_video::UpstreamForceKeyUnitEvent::builder()
-                .all_headers(true)
-                .build();
             // A source without an encoder has no use for it.
-            pad.push_event(wish);
+            pad.push_event(rtp::key_frame_wish());
         }
         self.wake();
         Ok(gst::FlowSuccess::Ok)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use fal_client::Secret;
 use gst::glib;
 use gst::prelude::*;
+use webrtc_live::Codec;
 
-use super::codec::Codec;
 use super::imp::FalWebRTCBin;
 use super::settings::Settings;
 
@@ -343,11 +343,11 @@ impl FalWebRTCBin {
         };
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         gst::Structure::builder("application/x-falwebrtcbin-stats")
-            .field("frames-in", meter.input.total)
-            .field("frames-out", meter.output.total)
+            .field("frames-in", meter.input.total())
+            .field("frames-out", meter.output.total())
             .field("frames-dropped", meter.dropped)
-            .field("frames-sent", meter.sent.total)
-            .field("frames-returned", meter.returned.total)
+            .field("frames-sent", meter.sent.total())
+            .field("frames-returned", meter.returned.total())
             .field("frames-fallback", meter.fallback)
             .field("frames-lost", meter.lost_pictures)
             .field("fps-in", meter.input.per_second(now))

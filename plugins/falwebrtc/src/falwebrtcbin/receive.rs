@@ -1,16 +1,13 @@
 //! The far end's picture: from webrtcbin's pad to decoded frames.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use gst::prelude::*;
 use gst_video::VideoInfo;
+use webrtc_live::codec::{self, Hardware};
+use webrtc_live::{MediaError, Reports, discard, outlet, rtp};
 
-use super::codec;
-use super::errors::{MediaError, make};
 use super::picture::Picture;
-use super::reports::Reports;
-use super::send::{sequence, timestamp};
 
 /// What is told of what comes in.
 pub(crate) trait Arrivals: Send + Sync {
@@ -40,21 +37,14 @@ pub(crate) fn on_pads(
             return;
         };
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let video = caps
-            .structure(0)
-            .filter(|rtp| rtp.get::<&str>("media") == Ok("video"));
-        let first = reports.their_ssrc.load(Ordering::Relaxed) == 0;
-        let built = match video.filter(|_| first) {
+        let first = |rtp: &&gst::StructureRef| {
+            rtp.get::<&str>("media") == Ok("video")
+                && reports.first_source(rtp.get("ssrc").unwrap_or_default())
+        };
+        let built = match caps.structure(0).filter(first) {
             Some(rtp) => {
-                reports
-                    .their_ssrc
-                    .store(rtp.get("ssrc").unwrap_or_default(), Ordering::Relaxed);
-                decode(
-                    &bin,
-                    pad,
-                    rtp.get("encoding-name").unwrap_or_default(),
-                    &arrivals,
-                )
+                let encoding = rtp.get("encoding-name").unwrap_or_default();
+                decode(&bin, pad, encoding, &arrivals)
             }
             None => discard(&bin, pad),
         };
@@ -70,32 +60,18 @@ fn decode(
     encoding: &str,
     arrivals: &Arc<dyn Arrivals>,
 ) -> Result<(), MediaError> {
-    let mut elements = codec::decoders(encoding)?;
-    let sink = gst_app::AppSink::builder()
-        .name("returned")
-        .caps(&gst::Caps::new_empty_simple("video/x-raw"))
-        .sync(false)
-        .async_(false)
-        .max_buffers(1)
-        .drop(false)
-        .enable_last_sample(false)
-        .build();
+    let mut elements = codec::decoders(encoding, Hardware::Preferred)?;
     let told = arrivals.clone();
-    let new_sample = move |sink: &gst_app::AppSink| {
-        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+    let sink = outlet(move |sample| {
         if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps())
             && let Some(stamp) = buffer.pts()
             && let Some(info) = described(caps)
         {
             told.picture(Picture { buffer, info }, rtp_time(stamp));
         }
-        Ok(gst::FlowSuccess::Ok)
-    };
-    sink.set_callbacks(
-        gst_app::AppSinkCallbacks::builder()
-            .new_sample(new_sample)
-            .build(),
-    );
+    });
+    // A stream that can wait loses none here.
+    sink.set_drop(false);
     elements.push(sink.upcast());
     codec::add_linked(bin, &elements)?;
     for element in elements.iter().rev() {
@@ -107,11 +83,7 @@ fn decode(
         .ok_or_else(|| MediaError::Missing("a depayloader's sink pad".into()))?;
     pad.link(&entry)?;
     // What was sent before this branch stood has no key frame in it that we could still use.
-    pad.send_event(
-        gst_video::UpstreamForceKeyUnitEvent::builder()
-            .all_headers(true)
-            .build(),
-    );
+    pad.send_event(rtp::key_frame_wish());
     Ok(())
 }
 
@@ -131,12 +103,12 @@ fn described(caps: &gst::CapsRef) -> Option<VideoInfo> {
 fn stamp(pad: &gst::Pad, arrivals: Arc<dyn Arrivals>) {
     let mut unwrapped = Unwrapped::default();
     let mut last_sequence: Option<u16> = None;
-    let see = move |packet: &mut gst::BufferRef| {
-        if let Some(timestamp) = timestamp(packet) {
+    rtp::change_packets(pad, move |packet| {
+        if let Some(timestamp) = rtp::timestamp(packet) {
             packet.set_pts(stream_time(unwrapped.next(timestamp)));
             packet.set_dts(None);
         }
-        let number = sequence(packet);
+        let number = rtp::sequence(packet);
         let missing = match (last_sequence, number) {
             (Some(last), Some(number)) => number.wrapping_sub(last.wrapping_add(1)),
             _ => 0,
@@ -149,25 +121,7 @@ fn stamp(pad: &gst::Pad, arrivals: Arc<dyn Arrivals>) {
         };
         last_sequence = number.or(last_sequence);
         arrivals.packet(packet.size() as u64 * 8, missing);
-    };
-    let see = std::sync::Mutex::new(see);
-    pad.add_probe(
-        gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST,
-        move |_, info| {
-            let mut see = see.lock().unwrap();
-            match &mut info.data {
-                Some(gst::PadProbeData::Buffer(packet)) => see(packet.make_mut()),
-                Some(gst::PadProbeData::BufferList(list)) => {
-                    list.make_mut().foreach_mut(|mut packet, _| {
-                        see(packet.make_mut());
-                        std::ops::ControlFlow::Continue(Some(packet))
-                    });
-                }
-                _ => {}
-            }
-            gst::PadProbeReturn::Ok
-        },
-    );
+    });
 }
 
 /// RTP timestamps made to grow past their 32 bits. The first is far enough from zero to step back a little.
@@ -194,20 +148,6 @@ fn stream_time(ticks: u64) -> gst::ClockTime {
 
 fn rtp_time(stamp: gst::ClockTime) -> u32 {
     (stamp.nseconds() * 9 / 100_000) as u32
-}
-
-/// A pad nobody takes would stop the whole receiver with not-linked.
-fn discard(bin: &gst::Bin, pad: &gst::Pad) -> Result<(), MediaError> {
-    let sink = make("fakesink")?;
-    sink.set_property("sync", false);
-    sink.set_property("async", false);
-    sink.set_property("enable-last-sample", false);
-    bin.add(&sink)?;
-    sink.sync_state_with_parent()?;
-    if let Some(entry) = sink.static_pad("sink") {
-        pad.link(&entry)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

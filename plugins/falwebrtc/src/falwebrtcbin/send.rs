@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use gst::prelude::*;
 
-use super::codec::{self, Codec, Encoder};
-use super::errors::{MediaError, make, set};
+use webrtc_live::codec::{self, Encoder, Hardware};
+use webrtc_live::{Codec, MediaError, make, rtp, set_if_there};
+
 use super::inlet::{Inlet, Sent};
 
 /// Told of each picture as its first packet leaves: RTP timestamp, what it is, bits.
@@ -37,18 +38,15 @@ impl Sender {
             .is_live(true)
             .format(gst::Format::Time)
             .build();
-        // By default 200 000 bytes are a full queue; a single frame is larger.
-        source.set_max_bytes(0);
         source.set_max_buffers(1);
         let encoder = if encoded {
             None
         } else {
-            Some(Encoder::new(codec)?)
+            Some(Encoder::new(codec, Hardware::Preferred)?)
         };
-        let payloader = codec::payloader(codec)?;
-        set(&payloader, "ssrc", &ssrc.to_string());
-        let rtp = make("capsfilter")?;
-        rtp.set_property("caps", rtp_caps(codec, ssrc));
+        let payloader = codec::payloader(codec, payload_type(codec), ssrc)?;
+        let form = make("capsfilter")?;
+        form.set_property("caps", rtp_caps(codec, ssrc));
 
         let mut elements = vec![source.clone().upcast()];
         match &encoder {
@@ -59,10 +57,10 @@ impl Sender {
             None if codec == Codec::H264 => elements.push(make("h264parse")?),
             None => {}
         }
-        elements.extend([payloader.clone(), rtp.clone()]);
+        elements.extend([payloader.clone(), form.clone()]);
         codec::add_linked(bin, &elements)?;
 
-        let exit = rtp
+        let exit = form
             .static_pad("src")
             .ok_or_else(|| MediaError::Missing("a capsfilter's pad".into()))?;
         exit.link(&entry(webrtcbin)?)?;
@@ -79,7 +77,7 @@ impl Sender {
 /// decoder takes for granted where the stream does not say is BT.601.
 fn even() -> Result<gst::Element, MediaError> {
     let even = make("capsfilter")?;
-    set(
+    set_if_there(
         &even,
         "caps",
         "video/x-raw,format={I420,NV12},width=[2,8192,2],height=[2,8192,2],colorimetry=bt601",
@@ -108,7 +106,7 @@ pub(crate) fn rtp_caps(codec: Codec, ssrc: u32) -> gst::Caps {
         .field("media", "video")
         .field("clock-rate", 90_000)
         .field("encoding-name", codec.encoding_name())
-        .field("payload", i32::from(codec.payload()))
+        .field("payload", i32::from(payload_type(codec)))
         .field("ssrc", ssrc);
     if codec == Codec::H264 {
         caps = caps.field("packetization-mode", "1");
@@ -132,31 +130,17 @@ fn watch(
         let Some(sent) = packet.pts().and_then(|stamp| inlet.entered_at(stamp)) else {
             return;
         };
-        if let Some(timestamp) = timestamp(packet) {
+        if let Some(timestamp) = rtp::timestamp(packet) {
             leaving(timestamp, sent);
         }
     };
-    pad.add_probe(
-        gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST,
-        move |_, info| {
-            match &info.data {
-                Some(gst::PadProbeData::Buffer(packet)) => see(packet),
-                Some(gst::PadProbeData::BufferList(list)) => list.iter().for_each(&see),
-                _ => {}
-            }
-            gst::PadProbeReturn::Ok
-        },
-    );
+    rtp::on_packets(&pad, see);
 }
 
-/// The timestamp in an RTP header.
-pub(crate) fn timestamp(packet: &gst::BufferRef) -> Option<u32> {
-    let mut bytes = [0; 4];
-    (packet.copy_to_slice(4, &mut bytes) == Ok(())).then(|| u32::from_be_bytes(bytes))
-}
-
-/// The sequence number in an RTP header.
-pub(crate) fn sequence(packet: &gst::BufferRef) -> Option<u16> {
-    let mut bytes = [0; 2];
-    (packet.copy_to_slice(2, &mut bytes) == Ok(())).then(|| u16::from_be_bytes(bytes))
+/// What we offer a codec under.
+pub(crate) fn payload_type(codec: Codec) -> u8 {
+    match codec {
+        Codec::Vp8 => 96,
+        Codec::H264 => 98,
+    }
 }

@@ -4,9 +4,9 @@ use fal_client::{IceServer, Secret};
 use gst::prelude::*;
 use gst_webrtc::WebRTCICETransportPolicy;
 
-use super::errors::{MediaError, set};
+use webrtc_live::{MediaError, ice, set_if_there, turn};
+
 use super::link::Plan;
-use super::{ice, turn};
 
 /// Sets a new webrtcbin up.
 ///
@@ -14,8 +14,8 @@ use super::{ice, turn};
 ///
 /// Only relays may be used, and there is none.
 pub(crate) fn prepare(webrtcbin: &gst::Element, plan: &Plan) -> Result<(), MediaError> {
-    set(webrtcbin, "bundle-policy", "max-bundle");
-    set(webrtcbin, "latency", &plan.latency.as_millis().to_string());
+    set_if_there(webrtcbin, "bundle-policy", "max-bundle");
+    set_if_there(webrtcbin, "latency", &plan.latency.as_millis().to_string());
     let mut stun = plan.stun_server.clone();
     let mut relays = plan.turn_servers.clone();
     for server in &plan.app_servers {
@@ -35,12 +35,12 @@ pub(crate) fn prepare(webrtcbin: &gst::Element, plan: &Plan) -> Result<(), Media
     }
     webrtcbin.set_property("ice-transport-policy", plan.policy);
     if let Some(server) = stun {
-        set(webrtcbin, "stun-server", &with_slashes(&server));
+        set_if_there(webrtcbin, "stun-server", &with_slashes(&server));
     }
     for server in &relays {
-        turn::add(webrtcbin, &Secret::new(with_slashes(server.expose())));
+        turn::add(webrtcbin, &with_slashes(server.expose()));
     }
-    ice::prepare(webrtcbin);
+    ice::prepare(webrtcbin, &[]);
     Ok(())
 }
 

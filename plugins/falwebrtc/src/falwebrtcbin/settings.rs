@@ -6,8 +6,7 @@ use fal_client::signalling::{DialectChoice, EncodingChoice, Parameters};
 use fal_client::{Auth, Secret};
 use gst::glib;
 use gst_webrtc::WebRTCICETransportPolicy;
-
-use super::codec::Codec;
+use webrtc_live::Codec;
 
 /// What comes out while no returned picture is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]

@@ -1,10 +1,15 @@
-//! The ICE agent inside webrtcbin, made quick and quiet.
+//! The ICE agent inside webrtcbin, made quick and quiet, and where it may listen.
+
+use std::net::IpAddr;
 
 use gst::glib;
 use gst::prelude::*;
 
-/// Prepares a webrtcbin's agent; must happen before negotiation.
-pub(crate) fn prepare(webrtcbin: &gst::Element) {
+/// Prepares a webrtcbin's agent; must happen before negotiation. Media is exchanged at these `addresses`; empty is every
+/// address of this machine.
+///
+/// Not async, because libnice's agent is no `Send` object.
+pub fn prepare(webrtcbin: &gst::Element, addresses: &[IpAddr]) {
     let Some(ice) = webrtcbin.property::<Option<gst::Object>>("ice-agent") else {
         return;
     };
@@ -24,8 +29,20 @@ pub(crate) fn prepare(webrtcbin: &gst::Element) {
         }
     }
     // Trap: with nothing but `lo`, libnice gathers nothing and never says so; loopback must be named.
-    if only_loopback() {
-        ice.emit_by_name::<bool>("add-local-ip-address", &[&"127.0.0.1"]);
+    let loopback = [IpAddr::from([127, 0, 0, 1])];
+    let addresses = if addresses.is_empty() && only_loopback() {
+        &loopback[..]
+    } else {
+        addresses
+    };
+    for address in addresses {
+        if !ice.emit_by_name::<bool>("add-local-ip-address", &[&address.to_string()]) {
+            gst::warning!(
+                gst::CAT_DEFAULT,
+                obj = webrtcbin,
+                "the ICE agent does not take the local address {address}"
+            );
+        }
     }
 }
 
@@ -63,17 +80,22 @@ fn has_six(table: &str) -> bool {
 mod tests {
     use super::*;
 
+    const LO: &str = "Main:\n  +-- 127.0.0.0/8 2 0 2\n     +-- 127.0.0.0/31 1 0 0\n        |-- 127.0.0.1\n           /32 host LOCAL\n     |-- 127.255.255.255\n           /32 link BROADCAST\n";
+
     #[test]
     fn a_machine_with_only_loopback_is_recognised() {
-        let trie =
-            "Main:\n  +-- 127.0.0.0/8 2 0 2\n        |-- 127.0.0.1\n           /32 host LOCAL\n";
-        let table = "00000000000000000000000000000001 01 80 10 80       lo\n";
-        assert!(!has_four(trie) && !has_six(table) && !has_four("") && !has_six(""));
+        assert!(!has_four(LO));
+        assert!(!has_six(
+            "00000000000000000000000000000001 01 80 10 80       lo\n"
+        ));
+        assert!(!has_four("") && !has_six(""));
     }
 
     #[test]
     fn a_real_address_is_seen() {
-        assert!(has_four("     |-- 192.0.2.2\n        /32 host LOCAL\n"));
+        let eth = format!("{LO}     |-- 192.0.2.2\n        /32 host LOCAL\n");
+
+        assert!(has_four(&eth));
         assert!(has_six(
             "fd000000000000000000000000000002 02 40 00 80     eth0\n"
         ));

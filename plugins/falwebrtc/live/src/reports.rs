@@ -7,8 +7,8 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
-use super::bitrate::Report;
-use super::rtcp::{self, Said};
+use crate::bitrate::Report;
+use crate::rtcp::{self, Said};
 
 /// Bits a second that our reports may take (rtpsession's documentation says bytes). By its own estimate it sends
 /// about three times a second, and a NACK that has just gone out holds the PLI after it back for 300 ms.
@@ -19,20 +19,25 @@ const REPORTS_APART: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
 /// Both directions of one link's reports.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reports {
+pub struct Reports {
+    ours: Option<u32>,
     heard: Arc<Mutex<Report>>,
     /// Of the far end's picture, 0 while none came.
-    pub(crate) their_ssrc: Arc<AtomicU32>,
+    their_ssrc: Arc<AtomicU32>,
     /// What we can take of it, bit/s.
-    pub(crate) our_limit: Arc<AtomicU32>,
+    our_limit: Arc<AtomicU32>,
     /// Packets that ever came from the far end, of any kind.
-    pub(crate) packets: Arc<AtomicU64>,
+    packets: Arc<AtomicU64>,
 }
 
 impl Reports {
-    /// Listens to this webrtcbin, and adds our limit to what it says; before negotiation.
-    pub(crate) fn watch(webrtcbin: &gst::Element) -> Self {
-        let reports = Self::default();
+    /// Listens to this webrtcbin, and adds our limit to what it says; before negotiation. With `ours`, only what is said
+    /// about this source counts as loss.
+    pub fn watch(webrtcbin: &gst::Element, ours: Option<u32>) -> Self {
+        let reports = Self {
+            ours,
+            ..Self::default()
+        };
         let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else {
             return reports;
         };
@@ -49,16 +54,39 @@ impl Reports {
     }
 
     /// What was heard since the last call.
-    pub(crate) fn heard(&self, webrtcbin: &gst::Element) -> Report {
+    pub fn heard(&self, webrtcbin: &gst::Element) -> Report {
         let mut report = std::mem::take(&mut *self.heard.lock().unwrap());
-        report.round_trip = stats(webrtcbin).as_deref().and_then(round_trip);
+        if let Some(session) = session(webrtcbin) {
+            let stats = structure(&session, "stats");
+            report.round_trip = stats.as_deref().and_then(round_trip);
+            let arrived = structure(&session, "twcc-stats");
+            let arrived = arrived.and_then(|stats| stats.get("bitrate-recv").ok());
+            report.received = arrived.filter(|received| *received > 0);
+        }
         report
     }
 
+    /// Packets that ever came from the far end, of any kind.
+    pub fn packets(&self) -> u64 {
+        self.packets.load(Ordering::Relaxed)
+    }
+
+    /// Their picture has this source; true if it is the first one.
+    pub fn first_source(&self, ssrc: u32) -> bool {
+        self.their_ssrc
+            .compare_exchange(0, ssrc, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Tells the far end from now on that it may send so much, bit/s.
+    pub fn set_our_limit(&self, bits_per_second: u32) {
+        self.our_limit.store(bits_per_second, Ordering::Relaxed);
+    }
+
     /// How the far end's packets reach us: share lost since the last report.
-    pub(crate) fn arriving(&self, webrtcbin: &gst::Element) -> Option<f64> {
+    pub fn arriving(&self, webrtcbin: &gst::Element) -> Option<f64> {
         let ssrc = self.their_ssrc.load(Ordering::Relaxed);
-        let stats = stats(webrtcbin)?;
+        let stats = structure(&session(webrtcbin)?, "stats")?;
         let source = sources(&stats)
             .into_iter()
             .find(|source| source.get("ssrc") == Ok(ssrc))?;
@@ -70,15 +98,16 @@ impl Reports {
         rtpsession.set_property("rtcp-fraction", RTCP_BANDWIDTH);
         rtpsession.set_property("rtcp-min-interval", REPORTS_APART.nseconds());
         let session = rtpsession.property::<glib::Object>("internal-session");
-        let heard = self.heard.clone();
+        let (ours, heard) = (self.ours, self.heard.clone());
         session.connect("on-receiving-rtcp", false, move |values| {
             let packet = values.get(1)?.get::<gst::Buffer>().ok()?;
             let packet = packet.map_readable().ok()?;
             let mut heard = heard.lock().unwrap();
             for said in rtcp::read(&packet) {
                 match said {
+                    Said::Loss { ssrc, .. } if ours.is_some_and(|ours| ours != ssrc) => {}
                     // Retransmissions make a block of their own: the worst one counts.
-                    Said::Loss { lost } => {
+                    Said::Loss { lost, .. } => {
                         let lost = f64::from(lost) / 256.0;
                         heard.loss = Some(heard.loss.map_or(lost, |worst| worst.max(lost)));
                     }
@@ -134,10 +163,16 @@ fn be_patient(jitter_buffer: &gst::Element) {
     jitter_buffer.set_property("faststart-min-packets", 1u32);
 }
 
-fn stats(webrtcbin: &gst::Element) -> Option<gst::Structure> {
+fn session(webrtcbin: &gst::Element) -> Option<gst::Element> {
     let rtpbin = webrtcbin.downcast_ref::<gst::Bin>()?.by_name("rtpbin")?;
-    let session = rtpbin.emit_by_name::<Option<gst::Element>>("get-session", &[&0u32])?;
-    session.property::<Option<gst::Structure>>("stats")
+    rtpbin.emit_by_name::<Option<gst::Element>>("get-session", &[&0u32])
+}
+
+/// A property that not every version has.
+fn structure(session: &gst::Element, name: &str) -> Option<gst::Structure> {
+    session.find_property(name)?;
+    let value = session.property_value(name);
+    value.get::<Option<gst::Structure>>().ok()?
 }
 
 fn sources(stats: &gst::StructureRef) -> Vec<gst::Structure> {

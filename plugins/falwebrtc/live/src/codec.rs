@@ -2,20 +2,23 @@
 
 use gst::prelude::*;
 
-use super::errors::{MediaError, make, set};
+use crate::error::{MediaError, make, set_if_there};
 
-/// A video codec that fal's WebRTC peers know.
+/// A video codec that every WebRTC peer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
+pub enum Codec {
+    /// VP8.
     Vp8,
+    /// H.264, constrained baseline.
     H264,
 }
 
 impl Codec {
-    pub(crate) const ALL: [Self; 2] = [Self::Vp8, Self::H264];
+    /// All of them, the one that costs least first.
+    pub const ALL: [Self; 2] = [Self::Vp8, Self::H264];
 
     /// As it stands in RTP caps and SDP.
-    pub(crate) fn encoding_name(self) -> &'static str {
+    pub fn encoding_name(self) -> &'static str {
         match self {
             Self::Vp8 => "VP8",
             Self::H264 => "H264",
@@ -23,23 +26,15 @@ impl Codec {
     }
 
     /// As a user writes it.
-    pub(crate) fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Vp8 => "vp8",
             Self::H264 => "h264",
         }
     }
 
-    /// The payload type we offer it under.
-    pub(crate) fn payload(self) -> u8 {
-        match self {
-            Self::Vp8 => 96,
-            Self::H264 => 98,
-        }
-    }
-
     /// Of its caps.
-    pub(crate) fn media_type(self) -> &'static str {
+    pub fn media_type(self) -> &'static str {
         match self {
             Self::Vp8 => "video/x-vp8",
             Self::H264 => "video/x-h264",
@@ -51,7 +46,7 @@ impl Codec {
     /// # Errors
     ///
     /// A sentence with what can be said.
-    pub(crate) fn list(text: &str) -> Result<Vec<Self>, String> {
+    pub fn list(text: &str) -> Result<Vec<Self>, String> {
         let mut codecs = Vec::new();
         for word in text
             .split(',')
@@ -75,10 +70,19 @@ impl Codec {
     }
 
     /// Whether this machine can both make and read it.
-    pub(crate) fn is_possible(self) -> bool {
+    pub fn is_possible(self) -> bool {
         !factories(self, gst::ElementFactoryType::VIDEO_ENCODER).is_empty()
             && !factories(self, gst::ElementFactoryType::DECODER).is_empty()
     }
+}
+
+/// Whether an encoder may be one of the machine's hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hardware {
+    /// Where there is some, it comes first.
+    Preferred,
+    /// Software only: every format, size and number of streams.
+    Avoided,
 }
 
 /// Cores are shared, so every software codec gets one thread.
@@ -101,6 +105,7 @@ const LIVE_SETTINGS: [(&str, &[(&str, &str)]); 6] = [
             ("buffer-optimal-size", "600"),
             ("min-quantizer", "4"),
             ("max-quantizer", "56"),
+            ("static-threshold", "1"),
         ],
     ),
     (
@@ -186,22 +191,32 @@ fn factories(codec: Codec, kind: gst::ElementFactoryType) -> Vec<gst::ElementFac
     fitting
 }
 
+fn is_hardware(factory: &gst::ElementFactory) -> bool {
+    factory
+        .metadata("klass")
+        .is_some_and(|klass| klass.contains("Hardware"))
+}
+
 /// Hardware first, then by rank, which `GST_PLUGIN_FEATURE_RANK` can change.
 fn preference(factory: &gst::ElementFactory) -> (bool, gst::Rank) {
-    let hardware = factory
-        .metadata("klass")
-        .is_some_and(|klass| klass.contains("Hardware"));
     let rank = match (factory.name().as_str(), factory.rank()) {
         // Unless the user raises it: x264 makes the whole process GPL, the others do not.
         ("x264enc", gst::Rank::PRIMARY) => gst::Rank::MARGINAL - 1,
         (_, rank) => rank,
     };
-    (hardware, rank)
+    (is_hardware(factory), rank)
 }
 
 /// The first of these that starts on this machine: hardware may be listed and yet absent.
-fn start(codec: Codec, kind: gst::ElementFactoryType) -> Result<gst::Element, MediaError> {
+fn start(
+    codec: Codec,
+    kind: gst::ElementFactoryType,
+    hardware: Hardware,
+) -> Result<gst::Element, MediaError> {
     for factory in factories(codec, kind) {
+        if hardware == Hardware::Avoided && is_hardware(&factory) {
+            continue;
+        }
         let Ok(element) = factory.create().build() else {
             continue;
         };
@@ -210,7 +225,7 @@ fn start(codec: Codec, kind: gst::ElementFactoryType) -> Result<gst::Element, Me
             for (name, settings) in LIVE_SETTINGS {
                 if factory.name().starts_with(name) {
                     for (property, value) in settings {
-                        set(&element, property, value);
+                        set_if_there(&element, property, value);
                     }
                 }
             }
@@ -223,19 +238,22 @@ fn start(codec: Codec, kind: gst::ElementFactoryType) -> Result<gst::Element, Me
 
 /// An encoder and what it calls its bit rate.
 #[derive(Debug, Clone)]
-pub(crate) struct Encoder {
-    pub(crate) element: gst::Element,
+pub struct Encoder {
+    /// The encoder.
+    pub element: gst::Element,
     property: Option<&'static str>,
     unit: u32,
 }
 
 impl Encoder {
+    /// The first that starts, set for live video.
+    ///
     /// # Errors
     ///
     /// None of this machine's encoders starts.
-    pub(crate) fn new(codec: Codec) -> Result<Self, MediaError> {
-        let element = start(codec, gst::ElementFactoryType::VIDEO_ENCODER)?;
-        set(
+    pub fn new(codec: Codec, hardware: Hardware) -> Result<Self, MediaError> {
+        let element = start(codec, gst::ElementFactoryType::VIDEO_ENCODER, hardware)?;
+        set_if_there(
             &element,
             "min-force-key-unit-interval",
             &KEY_FRAMES_APART.nseconds().to_string(),
@@ -259,9 +277,9 @@ impl Encoder {
     }
 
     /// Follows the receiver; takes effect on the next frame.
-    pub(crate) fn set_bitrate(&self, bits_per_second: u32) {
+    pub fn set_bitrate(&self, bits_per_second: u32) {
         if let Some(property) = self.property {
-            set(
+            set_if_there(
                 &self.element,
                 property,
                 &(bits_per_second / self.unit).to_string(),
@@ -271,12 +289,16 @@ impl Encoder {
 }
 
 /// What stands between the encoder and the payloader.
-pub(crate) fn after_encoder(codec: Codec) -> Result<Vec<gst::Element>, MediaError> {
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn after_encoder(codec: Codec) -> Result<Vec<gst::Element>, MediaError> {
     match codec {
         Codec::Vp8 => Ok(Vec::new()),
         Codec::H264 => {
             let profile = make("capsfilter")?;
-            set(
+            set_if_there(
                 &profile,
                 "caps",
                 "video/x-h264,profile=constrained-baseline",
@@ -286,30 +308,39 @@ pub(crate) fn after_encoder(codec: Codec) -> Result<Vec<gst::Element>, MediaErro
     }
 }
 
-/// The payloader of a codec. Packets stay small enough for any path with SRTP and header extensions on top.
-pub(crate) fn payloader(codec: Codec) -> Result<gst::Element, MediaError> {
+/// The payloader of a codec, for this payload type and source. Packets stay small enough for any path with SRTP and header extensions on top.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn payloader(codec: Codec, payload: u8, ssrc: u32) -> Result<gst::Element, MediaError> {
     let element = match codec {
         Codec::Vp8 => {
             let element = make("rtpvp8pay")?;
-            set(&element, "picture-id-mode", "15-bit");
+            set_if_there(&element, "picture-id-mode", "15-bit");
             element
         }
         Codec::H264 => {
             let element = make("rtph264pay")?;
             // The far end ignores parameter sets in the SDP: they must stand in the stream.
-            set(&element, "config-interval", "-1");
-            set(&element, "aggregate-mode", "zero-latency");
+            set_if_there(&element, "config-interval", "-1");
+            set_if_there(&element, "aggregate-mode", "zero-latency");
             element
         }
     };
-    set(&element, "mtu", "1200");
-    set(&element, "pt", &codec.payload().to_string());
+    set_if_there(&element, "mtu", "1200");
+    set_if_there(&element, "pt", &payload.to_string());
+    set_if_there(&element, "ssrc", &ssrc.to_string());
     Ok(element)
 }
 
 /// From RTP of this encoding to raw frames, in linking order; the depayloader asks for a key frame by itself when
 /// it has lost the thread.
-pub(crate) fn decoders(encoding: &str) -> Result<Vec<gst::Element>, MediaError> {
+///
+/// # Errors
+///
+/// We do not know this encoding, or none of this machine's decoders starts.
+pub fn decoders(encoding: &str, hardware: Hardware) -> Result<Vec<gst::Element>, MediaError> {
     let codec = Codec::ALL
         .into_iter()
         .find(|codec| codec.encoding_name() == encoding)
@@ -319,18 +350,22 @@ pub(crate) fn decoders(encoding: &str) -> Result<Vec<gst::Element>, MediaError> 
         Codec::H264 => vec![make("rtph264depay")?, make("h264parse")?],
     };
     for (property, value) in [("request-keyframe", "true"), ("wait-for-keyframe", "true")] {
-        set(&elements[0], property, value);
+        set_if_there(&elements[0], property, value);
     }
-    let decoder = start(codec, gst::ElementFactoryType::DECODER)?;
+    let decoder = start(codec, gst::ElementFactoryType::DECODER, hardware)?;
     // libav: frame threads cost a frame of delay each.
-    set(&decoder, "max-threads", "1");
+    set_if_there(&decoder, "max-threads", "1");
     elements.push(decoder);
     Ok(elements)
 }
 
 /// Adds elements to a bin and links them in order.
-pub(crate) fn add_linked(bin: &gst::Bin, elements: &[gst::Element]) -> Result<(), MediaError> {
-    bin.add_many(elements)?;
+///
+/// # Errors
+///
+/// GStreamer refuses.
+pub fn add_linked(bin: &impl IsA<gst::Bin>, elements: &[gst::Element]) -> Result<(), MediaError> {
+    bin.as_ref().add_many(elements)?;
     Ok(gst::Element::link_many(elements)?)
 }
 
@@ -354,8 +389,11 @@ mod tests {
         gst::init().unwrap();
         for codec in Codec::ALL {
             assert!(codec.is_possible());
-            Encoder::new(codec).unwrap().set_bitrate(700_000);
-            assert!(decoders(codec.encoding_name()).unwrap().len() > 1);
+            for hardware in [Hardware::Preferred, Hardware::Avoided] {
+                Encoder::new(codec, hardware).unwrap().set_bitrate(700_000);
+                let decoders = decoders(codec.encoding_name(), hardware).unwrap();
+                assert!(decoders.len() > 1);
+            }
         }
     }
 }

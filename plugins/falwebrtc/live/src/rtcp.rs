@@ -1,6 +1,9 @@
 //! RTCP as bytes: what the receiver says about our picture, and what we say about its.
 //!
-//! Pure. Sources: RFC 3550, sections 6.1 and 6.4 (reports); RFC 4585, section 6.1 (feedback); REMB as in
+//! Pure. Read here rather than from rtpsession's statistics, because those keep one report block for each reporter, the
+//! last: a browser that receives a picture and its retransmissions makes two, and the second hides the loss.
+//!
+//! Sources: RFC 3550, sections 6.1 and 6.4 (reports); RFC 4585, section 6.1 (feedback); REMB as in
 //! draft-alvestrand-rmcat-remb-03, section 2.2: the letters `REMB`, number of SSRCs u8, exponent 6 bits, mantissa
 //! 18 bits, SSRCs.
 
@@ -12,15 +15,20 @@ const APPLICATION: u8 = 15;
 
 /// One thing a compound packet says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+pub enum Said {
     /// Of the packets since the report before, `lost`/256 did not arrive.
-    Loss { lost: u8 },
+    Loss {
+        /// Of the source they came from.
+        ssrc: u32,
+        /// In 1/256.
+        lost: u8,
+    },
     /// The receiver can take this much, bit/s.
     Limit(u32),
 }
 
 /// Reads a compound packet; ends quietly where it is damaged.
-pub(crate) fn read(mut packet: &[u8]) -> Vec<Said> {
+pub fn read(mut packet: &[u8]) -> Vec<Said> {
     let mut said = Vec::new();
     while let [first, kind, high, low, ..] = *packet {
         let length = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
@@ -44,7 +52,10 @@ pub(crate) fn read(mut packet: &[u8]) -> Vec<Said> {
 
 fn losses(bytes: Option<&[u8]>, count: usize) -> impl Iterator<Item = Said> {
     let blocks = bytes.unwrap_or_default().chunks_exact(24).take(count);
-    blocks.map(|block| Said::Loss { lost: block[4] })
+    blocks.map(|block| Said::Loss {
+        ssrc: u32::from_be_bytes([block[0], block[1], block[2], block[3]]),
+        lost: block[4],
+    })
 }
 
 fn limit(fci: &[u8]) -> Option<u32> {
@@ -57,13 +68,13 @@ fn limit(fci: &[u8]) -> Option<u32> {
 }
 
 /// Our own SSRC as it stands in a compound packet that we are about to send.
-pub(crate) fn sender(packet: &[u8]) -> Option<u32> {
+pub fn sender(packet: &[u8]) -> Option<u32> {
     let ssrc = packet.get(4..8)?;
     Some(u32::from_be_bytes([ssrc[0], ssrc[1], ssrc[2], ssrc[3]]))
 }
 
 /// A REMB packet: `ours` can take `rate` bit/s of `theirs`.
-pub(crate) fn remb(ours: u32, theirs: u32, rate: u32) -> [u8; 24] {
+pub fn remb(ours: u32, theirs: u32, rate: u32) -> [u8; 24] {
     let mut exponent = 0;
     let mut mantissa = rate;
     while mantissa >= 1 << 18 {
@@ -89,21 +100,27 @@ mod tests {
         [&[first, kind][..], &words.to_be_bytes(), body].concat()
     }
 
-    fn block(lost: u8) -> Vec<u8> {
-        let mut block = vec![0; 24];
-        block[4] = lost;
+    fn block(ssrc: u32, lost: u8) -> Vec<u8> {
+        let mut block = ssrc.to_be_bytes().to_vec();
+        block.push(lost);
+        block.resize(24, 0);
         block
     }
 
     #[test]
     fn every_report_block_of_a_compound_packet_is_read() {
-        let receiver = packet(0x82, 201, &[&[0; 4][..], &block(51), &block(0)].concat());
-        let sender = packet(0x81, 200, &[&[0; 24][..], &block(10)].concat());
+        let receiver = packet(
+            0x82,
+            201,
+            &[&[0; 4][..], &block(7, 51), &block(8, 0)].concat(),
+        );
+        let sender = packet(0x81, 200, &[&[0; 24][..], &block(7, 10)].concat());
         let description = packet(0x81, 202, &[0; 8]);
 
         let said = read(&[receiver, description, sender].concat());
 
-        assert_eq!(said, [51, 0, 10].map(|lost| Said::Loss { lost }));
+        let loss = |ssrc, lost| Said::Loss { ssrc, lost };
+        assert_eq!(said, [loss(7, 51), loss(8, 0), loss(7, 10)]);
     }
 
     /// The feedback of `aiortc.rtp.pack_remb_fci(rate, [1])`.
@@ -129,11 +146,25 @@ mod tests {
     }
 
     #[test]
+    fn an_absurd_rate_saturates_and_other_letters_are_no_remb() {
+        assert_eq!(limit(b"REMB\x01\xff\xff\xff"), Some(u32::MAX));
+        assert_eq!(limit(b"REMB\x01\x0b"), None);
+        assert_eq!(limit(b"ROMB\x01\x0b\xd0\x90"), None);
+    }
+
+    #[test]
     fn damage_is_survived() {
-        let whole = packet(0x82, 201, &[&[0; 4][..], &block(51), &block(0)].concat());
+        let whole = packet(
+            0x82,
+            201,
+            &[&[0; 4][..], &block(7, 51), &block(8, 0)].concat(),
+        );
         for end in 0..whole.len() {
             assert!(read(&whole[..end]).is_empty());
         }
+        let boast = packet(0x9f, 201, &[&[0; 4][..], &block(7, 51)].concat());
+        assert_eq!(read(&boast).len(), 1);
+        assert!(read(&[0xff; 64]).is_empty());
         assert_eq!(sender(&whole[..6]), None);
     }
 }
