@@ -30,6 +30,10 @@ pub(crate) fn engine(error: &EngineError) -> gst::ErrorMessage {
             gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
         }
         EngineError::BadFrame { .. } => gst::error_msg!(gst::StreamError::Format, ("{text}")),
+        EngineError::OutOfMemory { .. } => {
+            gst::error_msg!(gst::ResourceError::NoSpaceLeft, ("{text}"))
+        }
+        EngineError::DeviceLost { .. } => gst::error_msg!(gst::ResourceError::Failed, ("{text}")),
         EngineError::InferenceFailed { .. } => {
             gst::error_msg!(gst::LibraryError::Encode, ("{text}"))
         }

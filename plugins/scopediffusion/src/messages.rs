@@ -1,5 +1,7 @@
 //! Element messages: what an application learns without asking.
 
+use std::time::Duration;
+
 use diffusion_engine::Facts;
 
 /// `model-loading`, field `stage`: a sentence for people, several while a model loads.
@@ -10,6 +12,54 @@ pub(crate) fn model_loading(element: &gst::Element, stage: &str) -> gst::Message
             .field("stage", stage)
             .build(),
     )
+}
+
+/// `model-ready`: the model is loaded; fields `name`, `provider` and `took-ms`.
+pub(crate) fn model_ready(element: &gst::Element, facts: &Facts, took: Duration) -> gst::Message {
+    element_message(
+        element,
+        gst::Structure::builder("model-ready")
+            .field("name", facts.name.as_str())
+            .field("provider", facts.provider.as_str())
+            .field("took-ms", milliseconds(took))
+            .build(),
+    )
+}
+
+/// `provider-fallback`: `execution-provider=auto` had to take the CPU; fields `provider` and `reason`.
+pub(crate) fn provider_fallback(
+    element: &gst::Element,
+    provider: &str,
+    reason: &str,
+) -> gst::Message {
+    element_message(
+        element,
+        gst::Structure::builder("provider-fallback")
+            .field("provider", provider)
+            .field("reason", reason)
+            .build(),
+    )
+}
+
+/// `model-warm`: the graphs have run at this size, and the first frame will be as fast as the others; fields `width`,
+/// `height` and `took-ms`.
+pub(crate) fn model_warm(
+    element: &gst::Element,
+    (width, height): (u32, u32),
+    took: Duration,
+) -> gst::Message {
+    element_message(
+        element,
+        gst::Structure::builder("model-warm")
+            .field("width", width)
+            .field("height", height)
+            .field("took-ms", milliseconds(took))
+            .build(),
+    )
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `processor-stopped`, field `reason`: no more pictures will come; an ERROR message with the same reason follows.
@@ -68,7 +118,22 @@ pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
         .field_if_some("width", facts.fixed_size.map(|size| size.0))
         .field_if_some("height", facts.fixed_size.map(|size| size.1))
         .field_if_some("rows", facts.fixed_rows.map(|rows| rows as u64))
+        .field_if_some("provider-fallback", facts.fallback.as_deref())
+        .field("graphs", graphs(facts))
         .build()
+}
+
+/// Who runs which graph: `unet = "cuda 780, cpu 12"`, numbers of operations.
+fn graphs(facts: &Facts) -> gst::Structure {
+    let mut graphs = gst::Structure::new_empty("graphs");
+    for (role, placement) in &facts.placement {
+        let said = placement.iter().map(|(provider, operations)| {
+            let provider = provider.trim_end_matches("ExecutionProvider");
+            format!("{} {operations}", provider.to_lowercase())
+        });
+        graphs.set(role.replace('_', "-"), said.collect::<Vec<_>>().join(", "));
+    }
+    graphs
 }
 
 /// Denoising steps in the numbers people use, 1 to 1000.

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 
-use diffusion_engine::{Device, EngineError, Folder, Lora, Model, OrtBackend};
+use diffusion_engine::{EngineError, Folder, Lora, Model, Opening, OrtBackend};
 
 /// The files of `scope-tiny`, embedded at build time.
 static BUILTIN_FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/builtin_files.rs"));
@@ -20,8 +20,8 @@ pub(crate) struct Source {
     pub(crate) vae_dir: Option<PathBuf>,
     /// Adapters merged into its weights.
     pub(crate) loras: Vec<Lora>,
-    /// Where it runs.
-    pub(crate) device: Device,
+    /// Where it runs, and what is kept for the next start.
+    pub(crate) opening: Opening,
 }
 
 type Slot = Arc<Mutex<Weak<Model>>>;
@@ -69,7 +69,13 @@ pub(crate) fn load(
         Some(dir) => folder.with_autoencoder(dir)?,
         None => folder,
     };
-    let model = Model::load(&folder, backend, source.device, &source.loras, progress)?;
+    let model = Model::load(
+        &folder,
+        backend,
+        source.opening.clone(),
+        &source.loras,
+        progress,
+    )?;
     let model = Arc::new(model);
     *known = Arc::downgrade(&model);
     Ok(model)

@@ -108,7 +108,10 @@ impl Processor {
                 .stats
                 .lock()
                 .unwrap()
-                .structure(facts.map(|facts| facts.provider.as_str()))
+                .structure(
+                    facts.map(|facts| facts.provider.as_str()),
+                    model.as_ref().and_then(|model| model.device_memory()),
+                )
                 .to_value(),
             "model-info" => facts.map(messages::model_info).to_value(),
             name => properties::get(&self.settings(), name).unwrap_or_else(|| {
@@ -248,11 +251,35 @@ impl Processor {
             // A message nobody is there to receive is no loss.
             let _ = element.post_message(messages::model_loading(element, stage));
         };
-        let model = models::load(&source, backend, &mut progress)
-            .map_err(|error| errors::engine(&error))?;
-        gst::info!(self.cat, obj = element, "model: {:?}", model.facts());
-        *self.model.lock().unwrap() = Some(model);
+        let (model, took) = timed(|| models::load(&source, backend, &mut progress));
+        let model = model.map_err(|error| errors::engine(&error))?;
+        let facts = model.facts();
+        gst::info!(self.cat, obj = element, "model: {facts:?}");
+        let known = self.model.lock().unwrap().replace(model.clone());
+        if known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
+            return Ok(());
+        }
+        // As above.
+        let _ = element.post_message(messages::model_ready(element, facts, took));
+        if let Some(reason) = &facts.fallback {
+            let message = messages::provider_fallback(element, &facts.provider, reason);
+            // As above.
+            let _ = element.post_message(message);
+        }
         Ok(())
+    }
+
+    /// Runs everything once at the size of `stream`, where the first run is slow; tells how long it took.
+    fn warm_up(&self, element: &gst::Element, stream: &mut Stream) -> Result<(), StreamError> {
+        let on_cpu = |model: Arc<Model>| model.facts().provider == "cpu";
+        if self.model().is_none_or(on_cpu) {
+            return Ok(());
+        }
+        let (warm, took) = timed(|| stream.warm_up());
+        let message = messages::model_warm(element, stream.size(), took);
+        // A message nobody is there to receive is no loss.
+        let _ = element.post_message(message);
+        warm
     }
 
     pub(crate) fn forget_model(&self) {
@@ -262,12 +289,16 @@ impl Processor {
         *self.fresh.lock().unwrap() = None;
     }
 
-    /// An engine for frames of `info`, made from the parameters as they stand.
+    /// An engine for frames of `info`, made from the parameters as they stand and warmed up.
     ///
     /// # Errors
     ///
     /// As [`Stream::new`]; `None` if no model is loaded.
-    pub(crate) fn stream(&self, info: gst_video::VideoInfo) -> Option<Result<Stream, StreamError>> {
+    pub(crate) fn stream(
+        &self,
+        element: &gst::Element,
+        info: gst_video::VideoInfo,
+    ) -> Option<Result<Stream, StreamError>> {
         let model = self.model()?;
         let settings = {
             let mut control = self.control.lock().unwrap();
@@ -276,10 +307,11 @@ impl Processor {
             control.settings.clone()
         };
         let stream = Stream::new(model, &settings, info);
-        if let Ok(stream) = &stream {
+        Some(stream.and_then(|mut stream| {
             *self.interrupt.lock().unwrap() = Some(stream.interrupt());
-        }
-        Some(stream)
+            self.warm_up(element, &mut stream)?;
+            Ok(stream)
+        }))
     }
 
     /// Ends the frame under way, so that nobody has to wait for it.

@@ -66,6 +66,11 @@ fn fixed() -> Vec<glib::ParamSpec> {
             .default_value(defaults.device)
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("model-cache-dir")
+            .nick("Model cache folder")
+            .blurb("Folder that keeps optimised graphs and TensorRT engines between starts; unset keeps none. Its files may be removed at any time")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecString::builder("onnxruntime-lib")
             .nick("ONNX Runtime library")
             .blurb("Path of libonnxruntime, file or folder; unset searches. The first element to load it decides for the process")
@@ -108,12 +113,12 @@ fn read_only() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("frames-in, frames-out, frames-dropped, frames-faulty, inference-ms and of that encode-ms, denoise-ms, decode-ms in the graphs (smoothed), latency, provider; since READY")
+            .blurb("frames-in, frames-out, frames-dropped, frames-faulty, inference-ms and of that encode-ms, denoise-ms, decode-ms in the graphs (smoothed), latency, provider, on a GPU vram-used and vram-total (bytes, of all programs); since READY")
             .read_only()
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("model-info")
             .nick("Model information")
-            .blurb("What the loaded model is and can do; unset below READY")
+            .blurb("What the loaded model is and can do, and which provider runs how much of each graph; unset below READY")
             .read_only()
             .build(),
     ]
@@ -138,6 +143,7 @@ pub(crate) fn set_fixed(settings: &mut Settings, name: &str, value: &glib::Value
         "vae-dir" => settings.vae_dir = path(value),
         "execution-provider" => settings.execution_provider = typed(value),
         "device" => settings.device = typed(value),
+        "model-cache-dir" => settings.model_cache_dir = path(value),
         "onnxruntime-lib" => settings.onnxruntime_lib = path(value),
         "pacing" => settings.pacing = typed(value),
         "batching" => settings.batching = typed(value),
@@ -162,6 +168,7 @@ pub(crate) fn get(settings: &Settings, name: &str) -> Option<glib::Value> {
         "loras" => settings::loras_json(&settings.loras).to_value(),
         "execution-provider" => settings.execution_provider.to_value(),
         "device" => settings.device.to_value(),
+        "model-cache-dir" => path(&settings.model_cache_dir),
         "onnxruntime-lib" => path(&settings.onnxruntime_lib),
         "pacing" => settings.pacing.to_value(),
         "batching" => settings.batching.to_value(),

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use diffusion_engine::{Batching, CfgType, Device, InputMode, Lora, Pace, Parameters, Provider};
+use diffusion_engine::{
+    Batching, CfgType, Device, InputMode, Lora, Opening, Pace, Parameters, Provider,
+};
 use gst::glib;
 use serde_json::Value;
 
@@ -144,6 +146,8 @@ pub(crate) struct Settings {
     pub(crate) execution_provider: ExecutionProvider,
     /// Which GPU. Read going NULL → READY.
     pub(crate) device: u32,
+    /// Where to keep what takes long to prepare; `None` keeps nothing. Read going NULL → READY.
+    pub(crate) model_cache_dir: Option<PathBuf>,
     /// Where ONNX Runtime's library is; `None` searches. Read by the first element of the process that loads it.
     pub(crate) onnxruntime_lib: Option<PathBuf>,
     /// Read when the stream starts.
@@ -168,6 +172,7 @@ impl Default for Settings {
             loras: Vec::new(),
             execution_provider: ExecutionProvider::default(),
             device: 0,
+            model_cache_dir: None,
             onnxruntime_lib: None,
             pacing: Pacing::default(),
             batching: BatchingChoice::default(),
@@ -256,7 +261,10 @@ impl Settings {
             dir: self.model_dir.clone(),
             vae_dir: self.vae_dir.clone(),
             loras: self.loras.clone(),
-            device: self.device(),
+            opening: Opening {
+                device: self.device(),
+                cache_dir: self.model_cache_dir.clone(),
+            },
         }
     }
 

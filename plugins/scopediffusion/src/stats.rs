@@ -73,7 +73,12 @@ impl Stats {
         (wanted > high || wanted < low).then_some(wanted)
     }
 
-    pub(crate) fn structure(&self, provider: Option<&str>) -> gst::Structure {
+    /// - `memory`: bytes in use on the GPU and bytes that it has.
+    pub(crate) fn structure(
+        &self,
+        provider: Option<&str>,
+        memory: Option<(u64, u64)>,
+    ) -> gst::Structure {
         gst::Structure::builder("application/x-scopediffusion-stats")
             .field("frames-in", self.frames_in)
             .field("frames-out", self.frames_out)
@@ -85,6 +90,8 @@ impl Stats {
             .field("decode-ms", self.graphs.decode.as_secs_f64() * 1e3)
             .field("latency", self.latency)
             .field("provider", provider)
+            .field_if_some("vram-used", memory.map(|(used, _)| used))
+            .field_if_some("vram-total", memory.map(|(_, total)| total))
             .build()
     }
 }

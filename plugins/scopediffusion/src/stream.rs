@@ -78,6 +78,16 @@ impl Stream {
         }
     }
 
+    /// Width and height that the model works at.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        self.engine.size()
+    }
+
+    /// Runs everything once, so that the first frame is as fast as the others.
+    pub(crate) fn warm_up(&mut self) -> Result<(), StreamError> {
+        Ok(self.engine.warm_up()?)
+    }
+
     /// Takes a patch over.
     pub(crate) fn apply(&mut self, patch: &Patch, prompts: Prompts) -> Result<(), EngineError> {
         self.engine.apply(patch, prompts)?;

@@ -46,13 +46,18 @@ pub struct Engine {
     similarity: Similarity,
     motion: Motion,
     glimpse: Vec<f32>,
-    image: Vec<f32>,
+    /// The frame that was let in last, `[H, W, 3]`.
+    frame: Vec<u8>,
     encoded: Tensor,
     /// The clean latent that left last, for feedback; empty before the first.
     before: Vec<f32>,
-    picture: Tensor,
+    /// The last picture, `[H, W, 3]`.
+    picture: Vec<u8>,
     /// Where the next picture is decoded to: only a sound one takes the place of the last.
-    canvas: Tensor,
+    canvas: Vec<u8>,
+    /// The values of the last picture.
+    #[cfg(test)]
+    drawn: Tensor,
     has_picture: bool,
     faults: u64,
     watch: Watch,
@@ -102,11 +107,13 @@ impl Engine {
             similarity: Similarity::default(),
             motion: Motion::default(),
             glimpse: Vec::new(),
-            image: vec![0.0; 3 * size.0 as usize * size.1 as usize],
+            frame: vec![0; 3 * size.0 as usize * size.1 as usize],
             encoded: Tensor::default(),
             before: Vec::with_capacity(values),
-            picture: Tensor::default(),
-            canvas: Tensor::default(),
+            picture: Vec::with_capacity(3 * size.0 as usize * size.1 as usize),
+            canvas: Vec::with_capacity(3 * size.0 as usize * size.1 as usize),
+            #[cfg(test)]
+            drawn: Tensor::default(),
             has_picture: false,
             faults: 0,
             watch: Watch::default(),
@@ -194,6 +201,34 @@ impl Engine {
         Ok(())
     }
 
+    /// Runs every graph with every shape that frames will need, so that the first frame takes no
+    /// longer than the others: a GPU's libraries choose and record their work at the first run.
+    /// Nothing that is in flight or shown changes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::process`].
+    pub fn warm_up(&mut self) -> Result<(), EngineError> {
+        let (model, conditions, latent) = (&self.model, &self.conditions, self.latent);
+        let watch = &self.watch;
+        self.frame.fill(0);
+        model.encode(&self.frame, self.size, &mut self.encoded, watch)?;
+        let mut stream = self.stream.clone();
+        stream.clear();
+        // One more than are in flight at a time: the first one takes all steps at once.
+        for _ in 0..stream.delay() + 2 {
+            stream.enter(&self.encoded.values);
+            if stream.is_full() {
+                stream.advance(&mut |call, out| {
+                    model.denoise(&conditions.rows(call, latent), out, watch)
+                })?;
+            }
+        }
+        let mut clean = stream.clean(0).to_vec();
+        model.decode(&mut clean, self.size, &mut self.canvas, watch)?;
+        Ok(())
+    }
+
     /// The parameters in use.
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
@@ -274,14 +309,14 @@ impl Engine {
         match input.filter(|_| self.parameters.input_mode == InputMode::Video) {
             Some(view) => {
                 self.schedule_for(InputMode::Video);
-                frame::read_frame(view, self.size, &mut self.image)?;
+                frame::read_frame(view, self.size, &mut self.frame)?;
                 if self.is_skipped() {
                     self.waiting.join(Entry::Repeat);
                     self.advance()?;
                     return self.give();
                 }
                 self.model
-                    .encode(&self.image, self.size, &mut self.encoded, &self.watch)?;
+                    .encode(&self.frame, self.size, &mut self.encoded, &self.watch)?;
                 self.spent.encode += self.watch.take();
                 self.stream.enter(&self.encoded.values);
             }
@@ -340,7 +375,7 @@ impl Engine {
                 reason: "there is no picture yet".into(),
             });
         }
-        frame::write_frame(&self.picture.values, self.size, out)
+        frame::write_frame(&self.picture, self.size, out)
     }
 
     /// Whether there is a picture to write.
@@ -371,15 +406,16 @@ impl Engine {
         if !filter.enabled && !self.parameters.noise_controller {
             return false;
         }
-        similarity::glimpse(&self.image, self.size, &mut self.glimpse);
+        similarity::glimpse(&self.frame, self.size, &mut self.glimpse);
         if self.parameters.noise_controller {
             let start = self.parameters.noise_scale.unwrap_or(USUAL_SCALE);
             let scale = self.motion.noise_scale(&self.glimpse, start);
-            let mut steps = self.steps.clone();
             // The number of steps stays, so that nothing in flight is lost over a little motion.
-            let least = steps.get(1).map_or(0, |next| next + 1);
-            steps[0] = Parameters::first_timestep(scale).max(least).min(999);
-            self.stream.set_timesteps(self.model.schedule(), &steps);
+            let least = self.steps.get(1).map_or(0, |next| next + 1);
+            let first = Parameters::first_timestep(scale).max(least).min(999);
+            let schedule = self.model.schedule();
+            self.stream.set_timesteps(schedule, &self.steps);
+            self.stream.set_timesteps(schedule, &[first]);
         }
         let skipped = self.similarity.skips(&self.glimpse, &filter);
         skipped && !self.conditions.is_moving()
@@ -449,14 +485,17 @@ impl Engine {
     fn give(&mut self) -> Result<Outcome, EngineError> {
         match self.waiting.next() {
             Next::Latent(mut latent) => {
+                #[cfg(test)]
+                let clean = latent.clone();
                 let (size, canvas) = (self.size, &mut self.canvas);
                 let decoded = self.model.decode(&mut latent, size, canvas, &self.watch);
                 self.spent.decode += self.watch.take();
                 self.waiting.recycle(latent);
-                decoded?;
-                if frame::are_numbers(&self.canvas.values) {
+                if decoded? {
                     std::mem::swap(&mut self.canvas, &mut self.picture);
                     self.has_picture = true;
+                    #[cfg(test)]
+                    self.model.decode_values(&clean, size, &mut self.drawn);
                 } else {
                     self.faults += 1;
                     self.before.clear();

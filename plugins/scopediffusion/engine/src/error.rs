@@ -88,6 +88,22 @@ pub enum EngineError {
     /// Somebody has called [`crate::Interrupt::stop`].
     #[error("the frame was interrupted")]
     Interrupted,
+    /// There was no memory for a graph or for its work, on the host or on the device.
+    #[error("not enough memory for graph `{graph}`: {reason}")]
+    OutOfMemory {
+        /// The role of the graph: `unet`, `vae_decoder` and so on.
+        graph: String,
+        /// What the runtime says, with the size it asked for where it is known.
+        reason: String,
+    },
+    /// The device failed in the middle of work; it takes no more of this process.
+    #[error("the GPU was lost while graph `{graph}` ran: {reason}")]
+    DeviceLost {
+        /// The role of the graph.
+        graph: String,
+        /// What the runtime says.
+        reason: String,
+    },
     /// A graph refused to run.
     #[error("graph `{graph}` failed: {reason}")]
     InferenceFailed {
@@ -124,6 +140,12 @@ impl EngineError {
             Self::BadParameter { .. } => "send a value of the expected type and range",
             Self::BadFrame { .. } => "negotiate caps that match the frames",
             Self::Interrupted => "call Interrupt::go_on before the next frame",
+            Self::OutOfMemory { .. } => {
+                "lower the picture size, the number of steps or the frame buffer, or close what else uses the memory"
+            }
+            Self::DeviceLost { .. } => {
+                "look at the driver's log, then start this program anew: a process cannot have the GPU back"
+            }
             Self::InferenceFailed { .. } => {
                 "lower the picture size or the number of steps, or choose the cpu provider"
             }

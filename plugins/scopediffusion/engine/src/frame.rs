@@ -1,9 +1,8 @@
-//! Pictures as cameras hold them ↔ pictures as networks want them.
+//! Pictures as cameras hold them ↔ pictures as graphs take them.
 //!
-//! Outside: bytes, interleaved, any channel order, rows padded to a stride. Inside: `f32`
-//! `[3, H, W]` in −1…1. A view borrows the caller's memory; nothing here allocates.
-
-use std::sync::LazyLock;
+//! Outside: bytes, interleaved, any channel order, rows padded to a stride. Inside: bytes
+//! `[H, W, 3]`, red first; what numbers they stand for is [`crate::onnx::picture`]'s. A view
+//! borrows the caller's memory; nothing here allocates.
 
 use crate::error::EngineError;
 
@@ -79,21 +78,15 @@ pub struct FrameViewMut<'a> {
     pub layout: Layout,
 }
 
-/// `u8 / 255 * 2 − 1` for every byte.
-static TO_UNIT: LazyLock<[f32; 256]> =
-    LazyLock::new(|| std::array::from_fn(|byte| byte as f32 / 255.0 * 2.0 - 1.0));
-
-/// Spreads a picture into three planes in −1…1.
+/// Takes a picture in.
 ///
 /// - `frame`: the picture; must be `size` large.
 /// - `size`: width and height that the caller prepared for, pixels.
-/// - `planes`: `[3, H, W]`, red first; overwritten.
-///
-/// Source: StreamDiffusion's image processor, `x = u8 / 255 * 2 − 1`.
+/// - `picture`: `[H, W, 3]`, red first; overwritten.
 pub(crate) fn read_frame(
     frame: &FrameView<'_>,
     size: (u32, u32),
-    planes: &mut [f32],
+    picture: &mut [u8],
 ) -> Result<(), EngineError> {
     if (frame.width, frame.height) != size {
         return Err(bad(format!(
@@ -102,33 +95,29 @@ pub(crate) fn read_frame(
         )));
     }
     check(frame.data.len(), size, frame.stride, frame.layout)?;
-    let (width, pixels) = (size.0 as usize, planes.len() / 3);
-    let (red, rest) = planes.split_at_mut(pixels);
-    let (green, blue) = rest.split_at_mut(pixels);
-    let rows = red
-        .chunks_exact_mut(width)
-        .zip(green.chunks_exact_mut(width));
-    for (y, ((red, green), blue)) in rows.zip(blue.chunks_exact_mut(width)).enumerate() {
-        let row = &frame.data[y * frame.stride..];
-        for (x, pixel) in row
-            .chunks(frame.layout.pixel_stride)
-            .take(width)
-            .enumerate()
-        {
-            red[x] = TO_UNIT[usize::from(pixel[frame.layout.red])];
-            green[x] = TO_UNIT[usize::from(pixel[frame.layout.green])];
-            blue[x] = TO_UNIT[usize::from(pixel[frame.layout.blue])];
+    let (row, layout) = (3 * size.0 as usize, frame.layout);
+    for (y, out) in picture.chunks_exact_mut(row.max(1)).enumerate() {
+        let from = &frame.data[y * frame.stride..];
+        if layout == Layout::RGB {
+            out.copy_from_slice(&from[..row]);
+            continue;
+        }
+        let pixels = from.chunks(layout.pixel_stride);
+        for (out, pixel) in out.chunks_exact_mut(3).zip(pixels) {
+            out[0] = pixel[layout.red];
+            out[1] = pixel[layout.green];
+            out[2] = pixel[layout.blue];
         }
     }
     Ok(())
 }
 
-/// Gathers three planes in −1…1 into the caller's picture, clamped and rounded half to even.
+/// Gives a picture out.
 ///
-/// - `planes`: `[3, H, W]`, red first.
-/// - `size`: width and height of `planes`, pixels; `frame` must be as large.
+/// - `picture`: `[H, W, 3]`, red first.
+/// - `size`: its width and height, pixels; `frame` must be as large.
 pub(crate) fn write_frame(
-    planes: &[f32],
+    picture: &[u8],
     size: (u32, u32),
     frame: &mut FrameViewMut<'_>,
 ) -> Result<(), EngineError> {
@@ -139,27 +128,24 @@ pub(crate) fn write_frame(
         )));
     }
     check(frame.data.len(), size, frame.stride, frame.layout)?;
-    let (width, layout) = (size.0 as usize, frame.layout);
-    let (red, rest) = planes.split_at(planes.len() / 3);
-    let (green, blue) = rest.split_at(planes.len() / 3);
-    let rows = red.chunks_exact(width).zip(green.chunks_exact(width));
-    for (y, ((red, green), blue)) in rows.zip(blue.chunks_exact(width)).enumerate() {
-        let row = &mut frame.data[y * frame.stride..];
-        for (x, pixel) in row.chunks_mut(layout.pixel_stride).take(width).enumerate() {
-            pixel[layout.red] = to_byte(red[x]);
-            pixel[layout.green] = to_byte(green[x]);
-            pixel[layout.blue] = to_byte(blue[x]);
+    let (row, layout) = (3 * size.0 as usize, frame.layout);
+    for (y, from) in picture.chunks_exact(row.max(1)).enumerate() {
+        let out = &mut frame.data[y * frame.stride..];
+        if layout == Layout::RGB {
+            out[..row].copy_from_slice(from);
+            continue;
+        }
+        let pixels = out.chunks_mut(layout.pixel_stride);
+        for (pixel, from) in pixels.zip(from.chunks_exact(3)) {
+            pixel[layout.red] = from[0];
+            pixel[layout.green] = from[1];
+            pixel[layout.blue] = from[2];
             if let Some(alpha) = layout.alpha {
                 pixel[alpha] = 255;
             }
         }
     }
     Ok(())
-}
-
-/// A value in −1…1 as a byte; what is not a number becomes black.
-fn to_byte(value: f32) -> u8 {
-    ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
 /// Whether all values are finite; in blocks, because this looks at every value of every picture.
@@ -220,7 +206,7 @@ mod tests {
         for layout in [Layout::RGB, Layout::BGRA] {
             let stride = 3 * layout.pixel_stride + 5;
             let data = bytes(layout, stride);
-            let (mut planes, mut back) = (vec![0.0; 18], vec![0; data.len()]);
+            let (mut picture, mut back) = (vec![0; 18], vec![0; data.len()]);
 
             let frame = FrameView {
                 data: &data,
@@ -229,7 +215,7 @@ mod tests {
                 stride,
                 layout,
             };
-            read_frame(&frame, WIDE, &mut planes).unwrap();
+            read_frame(&frame, WIDE, &mut picture).unwrap();
             let mut out = FrameViewMut {
                 data: &mut back,
                 width: 3,
@@ -237,7 +223,7 @@ mod tests {
                 stride,
                 layout,
             };
-            write_frame(&planes, WIDE, &mut out).unwrap();
+            write_frame(&picture, WIDE, &mut out).unwrap();
 
             for y in 0..2 {
                 for x in 0..3 {
@@ -247,33 +233,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn planes_hold_red_first_and_black_is_minus_one() {
-        let data = [255, 0, 0, 0, 255, 0];
-        let frame = FrameView {
-            data: &data,
-            width: 2,
-            height: 1,
-            stride: 6,
-            layout: Layout::RGB,
-        };
-        let mut planes = [0.0; 6];
-
-        read_frame(&frame, (2, 1), &mut planes).unwrap();
-
-        assert_eq!(planes, [1.0, -1.0, -1.0, 1.0, -1.0, -1.0]);
-    }
-
-    #[test]
-    fn out_of_range_values_are_clamped_and_halves_go_to_even() {
-        assert_eq!([-7.0, 7.0, f32::NAN].map(to_byte), [0, 255, 0]);
-        assert_eq!(
-            to_byte(0.0),
-            128,
-            "127.5 lies halfway: the even neighbour is 128"
-        );
     }
 
     #[test]
@@ -293,7 +252,7 @@ mod tests {
     #[test]
     fn a_frame_that_lies_about_its_size_is_refused() {
         let data = [0; 17];
-        let mut planes = [0.0; 18];
+        let mut picture = [0; 18];
         let frame = FrameView {
             data: &data,
             width: 3,
@@ -326,7 +285,7 @@ mod tests {
         ];
 
         for lie in lies {
-            let refused = read_frame(&lie, WIDE, &mut planes);
+            let refused = read_frame(&lie, WIDE, &mut picture);
             assert!(
                 matches!(refused, Err(EngineError::BadFrame { .. })),
                 "{lie:?}"

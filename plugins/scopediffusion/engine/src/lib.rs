@@ -40,7 +40,7 @@ mod tokenizer;
 mod watch;
 
 pub use backend::ort::OrtBackend;
-pub use backend::{Device, Provider};
+pub use backend::{Device, Opening, Provider};
 pub use engine::{Batching, Engine, Outcome, Pace, Prompts, Spent};
 pub use error::EngineError;
 pub use folder::Folder;

@@ -17,8 +17,8 @@ use self::cache::Cache;
 pub use self::facts::{Facts, Family};
 use self::network::Networks;
 pub(crate) use self::network::{Graphs, Rows, TIME_IDS};
-use crate::backend::ort::OrtBackend;
-use crate::backend::{Changes, Device, Graph, Provider, Tensor};
+use crate::backend::ort::{Gauge, Opener, OrtBackend};
+use crate::backend::{Changes, Device, Graph, Opening, Provider, Tensor};
 use crate::error::EngineError;
 use crate::folder::{Folder, Part};
 use crate::lora::{Lora, NewWeight};
@@ -40,53 +40,54 @@ pub struct Model {
     schedule: Arc<Schedule>,
     networks: Networks,
     embeddings: Mutex<Cache>,
+    gauge: Option<Gauge>,
 }
 
 impl Model {
     /// Opens the graphs of a folder on a device and tries each of them once.
     ///
+    /// - `opening`: where; a [`Device`] alone keeps no cache.
     /// - `loras`: adapters to merge into the weights, in this order.
     /// - `progress`: told a sentence before each stage that takes time.
     ///
     /// # Errors
     ///
     /// [`EngineError::ProviderUnavailable`] if the wanted provider cannot be used (with
-    /// [`Provider::Auto`] the CPU is used then), [`EngineError::ModelFileCorrupt`] or
+    /// [`Provider::Auto`] the CPU is used then, and [`Facts::fallback`] says why), [`EngineError::ModelFileCorrupt`] or
     /// [`EngineError::ModelFileMissing`] if a graph does not open, [`EngineError::ModelUnsupported`]
     /// if it opens but is not of a kind that the engine knows. The first three also of an adapter
     /// that is missing, damaged or made for another model.
     pub fn load(
         folder: &Folder,
         backend: &OrtBackend,
-        device: Device,
+        opening: impl Into<Opening>,
         loras: &[Lora],
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, EngineError> {
+        let opening = opening.into();
+        let device = opening.device;
         if device.provider == Provider::Auto {
-            if backend.has_cuda() {
-                let cuda = Device {
-                    provider: Provider::Cuda,
-                    ..device
-                };
-                match Self::load(folder, backend, cuda, loras, progress) {
-                    Err(EngineError::ProviderUnavailable { reason, .. }) => {
-                        progress(&format!("CUDA is not available ({reason}), using the CPU"));
-                    }
-                    loaded => return loaded,
-                }
-            }
-            let cpu = Device {
-                provider: Provider::Cpu,
-                ..device
+            let on = |provider| Opening {
+                device: Device { provider, ..device },
+                ..opening.clone()
             };
-            return Self::load(folder, backend, cpu, loras, progress);
+            return match Self::load(folder, backend, on(Provider::Cuda), loras, progress) {
+                Err(EngineError::ProviderUnavailable { reason, .. }) => {
+                    let mut model =
+                        Self::load(folder, backend, on(Provider::Cpu), loras, progress)?;
+                    model.facts.fallback = Some(reason);
+                    Ok(model)
+                }
+                loaded => loaded,
+            };
         }
+        let opener = backend.on(&opening)?;
         let adapted = adapters::merge_all(folder, loras, progress)?;
         let open = |part: &Part, weights: &[NewWeight], what, progress: &mut dyn FnMut(&str)| {
             progress(&format!("Loading the {what} of {}", folder.name()));
             let content = adapters::changed(part, weights)?;
             let content = content.as_deref();
-            backend.open(part, device, Changes { content, weights })
+            opener.open(part, Changes { content, weights })
         };
         let first = (&folder.text_encoder, &adapted.text_encoder);
         let mut text_encoders = vec![open(first.0, first.1, "text encoder", progress)?];
@@ -101,7 +102,7 @@ impl Model {
                     "Loading the denoising network of {}",
                     folder.name()
                 ));
-                open_unet(backend, &folder.unet, device, &adapted.unet, progress)?
+                open_unet(&opener, &folder.unet, &adapted.unet, progress)?
             },
             encoder: open(&folder.vae_encoder, &[], "picture encoder", progress)?,
             decoder: open(&folder.vae_decoder, &[], "picture decoder", progress)?,
@@ -112,7 +113,11 @@ impl Model {
             Provider::Cuda => "cuda",
             Provider::TensorRt => "tensorrt",
         };
-        Self::assemble(folder, graphs, provider).map_err(|error| match error {
+        let gauge = opener.gauge();
+        let assembled = Self::assemble(folder, graphs, provider).map_err(|error| match error {
+            EngineError::DeviceLost { reason, .. } => {
+                EngineError::ProviderUnavailable { provider, reason }
+            }
             // Some drivers let graphs open that they cannot run.
             EngineError::ModelUnsupported { reason, .. }
                 if provider != "cpu" && reason.contains("CUDA") =>
@@ -120,7 +125,8 @@ impl Model {
                 EngineError::ProviderUnavailable { provider, reason }
             }
             other => other,
-        })
+        })?;
+        Ok(Self { gauge, ..assembled })
     }
 
     /// Checks the graphs against each other and the folder.
@@ -147,7 +153,8 @@ impl Model {
             ids[1] = tokenizer.highest();
         }
         let (networks, found) = trial::try_out(graphs, folder, &ids, &highest)?;
-        let facts = facts::gather(folder, &found, provider);
+        let mut facts = facts::gather(folder, &found, provider);
+        facts.placement = networks.placement();
         tracing::debug!(?facts, "model loaded");
         Ok(Self {
             empty_is_nothing: facts.has_pooled && folder.index.force_zeros_for_empty_prompt,
@@ -156,6 +163,7 @@ impl Model {
             schedule: Arc::clone(&folder.schedule),
             networks,
             embeddings: Mutex::new(Cache::default()),
+            gauge: None,
         })
     }
 
@@ -163,6 +171,12 @@ impl Model {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Bytes in use on the GPU, by whomever, and bytes that it has; `None` on the CPU.
+    #[must_use]
+    pub fn device_memory(&self) -> Option<(u64, u64)> {
+        self.gauge.as_ref()?.read()
     }
 
     /// Encodes the prompts of `parameters`, so that an engine which uses them next does not have to
@@ -267,15 +281,15 @@ impl Model {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A picture, `[3, H, W]` in −1…1, as a scaled latent `[C, h, w]` in front of `latent`.
+    /// A picture, `[H, W, 3]` in bytes, as a scaled latent `[C, h, w]` in front of `latent`.
     pub(crate) fn encode(
         &self,
-        image: &[f32],
+        picture: &[u8],
         size: (u32, u32),
         latent: &mut Tensor,
         watch: &Watch,
     ) -> Result<(), EngineError> {
-        self.networks.encode(image, size, latent, watch)
+        self.networks.encode(picture, size, latent, watch)
     }
 
     /// The network's output for some rows; see [`Networks::denoise`].
@@ -288,27 +302,36 @@ impl Model {
         self.networks.denoise(rows, out, watch)
     }
 
-    /// A clean latent `[C, h, w]` as a picture `[3, H, W]` in −1…1.
+    /// A clean latent `[C, h, w]` as a picture `[H, W, 3]` in bytes; false if any of its values is
+    /// no number.
     pub(crate) fn decode(
         &self,
         latent: &mut [f32],
         size: (u32, u32),
-        image: &mut Tensor,
+        picture: &mut Vec<u8>,
         watch: &Watch,
-    ) -> Result<(), EngineError> {
-        self.networks.decode(latent, size, image, watch)
+    ) -> Result<bool, EngineError> {
+        self.networks.decode(latent, size, picture, watch)
+    }
+
+    /// As [`Model::decode`], but the values themselves, `[1, 3, H, W]` in −1…1.
+    #[cfg(test)]
+    pub(crate) fn decode_values(&self, latent: &[f32], size: (u32, u32), out: &mut Tensor) {
+        let side = |pixels: u32| (pixels / self.facts.scale_factor) as usize;
+        let sides = (side(size.1), side(size.0));
+        let values = self.networks.decode_values(latent, sides, out);
+        values.expect("the same has just gone well as bytes");
     }
 }
 
 /// Opens the denoising network; one whose timestep lacks an axis gets it, so that it can be batched.
 fn open_unet(
-    backend: &OrtBackend,
+    opener: &Opener<'_>,
     part: &Part,
-    device: Device,
     weights: &[NewWeight],
     progress: &mut dyn FnMut(&str),
 ) -> Result<Box<dyn Graph>, EngineError> {
-    let open = |content: Option<&[u8]>| backend.open(part, device, Changes { content, weights });
+    let open = |content: Option<&[u8]>| opener.open(part, Changes { content, weights });
     let changed = adapters::changed(part, weights)?;
     let outline = part.outline()?;
     let Some((timestep, sample)) = trial::scalar_timestep(&outline) else {

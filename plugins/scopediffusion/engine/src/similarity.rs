@@ -19,16 +19,18 @@ const SIDE: usize = 64;
 /// Picks pixels of a picture evenly, without averaging: what it says about differences between
 /// pictures holds for the pictures.
 ///
-/// - `image`: `[3, H, W]` in −1…1.
+/// - `picture`: `[H, W, 3]`.
 /// - `size`: width and height.
-pub(crate) fn glimpse(image: &[f32], size: (u32, u32), out: &mut Vec<f32>) {
+/// - `out`: values in −1…1, channel by channel; overwritten.
+pub(crate) fn glimpse(picture: &[u8], size: (u32, u32), out: &mut Vec<f32>) {
     let (width, height) = (size.0 as usize, size.1 as usize);
     let (across, down) = (width.min(SIDE), height.min(SIDE));
     out.clear();
-    for plane in image.chunks_exact((width * height).max(1)) {
+    for channel in 0..3 {
         for y in 0..down {
-            let row = &plane[y * height / down * width..][..width];
-            out.extend((0..across).map(|x| row[x * width / across]));
+            let row = &picture[y * height / down * width * 3..][..3 * width];
+            let byte = |x: usize| row[3 * (x * width / across) + channel];
+            out.extend((0..across).map(|x| f32::from(byte(x)) / 255.0 * 2.0 - 1.0));
         }
     }
 }
@@ -112,7 +114,7 @@ mod tests {
             }
         }
         let mut out = Vec::new();
-        glimpse(&image, SIZE, &mut out);
+        glimpse(&bytes, SIZE, &mut out);
         assert_eq!(out, image, "a small picture is its own glimpse");
         out
     }

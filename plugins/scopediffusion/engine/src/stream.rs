@@ -121,8 +121,8 @@ impl Stream {
         groups * self.shape.frame_buffer - 1
     }
 
-    /// Changes the timesteps; there must be as many as before. Frames in flight go on from where
-    /// they are.
+    /// Changes the first timesteps, as many as are given. Frames in flight go on from where they
+    /// are.
     pub(crate) fn set_timesteps(&mut self, schedule: &Schedule, timesteps: &[u16]) {
         for (level, timestep) in self.levels.iter_mut().zip(timesteps) {
             *level = schedule.level(*timestep);

@@ -47,7 +47,7 @@ impl ScopeDiffusion {
         self.drain()?;
         match self
             .processor
-            .stream(info)
+            .stream(self.obj().upcast_ref(), info)
             .ok_or(gst::FlowError::Flushing)?
         {
             Ok(stream) => {

@@ -203,7 +203,7 @@ impl BaseSrcImpl for ScopeDiffusionSrc {
                 .is_some_and(|possible| !wanted.can_intersect(&possible));
         if impossible
             && let Ok(info) = VideoInfo::from_caps(&self.fixate(wanted))
-            && let Some(Err(error)) = self.processor.stream(info)
+            && let Some(Err(error)) = self.processor.stream(self.obj().upcast_ref(), info)
         {
             self.processor.report(self.obj().upcast_ref(), &error);
         }
@@ -237,7 +237,8 @@ impl BaseSrcImpl for ScopeDiffusionSrc {
             .map_err(|error| gst::loggable_error!(CAT, "{caps}: {error}"))?;
         let moments = Moments::new(info.fps());
         let missing = || gst::loggable_error!(CAT, "no model is loaded");
-        match self.processor.stream(info).ok_or_else(missing)? {
+        let stream = self.processor.stream(self.obj().upcast_ref(), info);
+        match stream.ok_or_else(missing)? {
             Ok(stream) => {
                 let mut streaming = self.streaming.lock().unwrap();
                 let moments = streaming

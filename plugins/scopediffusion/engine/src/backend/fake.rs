@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Element, Feed, Graph, Port, Tensor, Values};
+use super::{Element, Feed, Form, Graph, Output, Port, Read, Values};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::model::{Graphs, Model};
@@ -42,8 +42,9 @@ impl Graph for Fake {
     fn run(
         &mut self,
         feeds: &[Feed<'_>],
-        wanted: &mut [(&str, &mut Tensor)],
+        wanted: &[(&str, Form)],
         watch: &Watch,
+        read: &mut Read<'_>,
     ) -> Result<(), EngineError> {
         if watch.is_stopped() {
             return Err(EngineError::Interrupted);
@@ -55,15 +56,54 @@ impl Graph for Fake {
                 reason,
             });
         }
-        let (shape, values) = (self.formula)(feeds);
-        for (_, tensor) in wanted {
-            **tensor = Tensor {
-                shape: shape.clone(),
-                values: values.clone(),
-            };
+        let seen = feeds.iter().map(|feed| match feed.values {
+            Values::Bytes(bytes) => spread(bytes),
+            _ => Vec::new(),
+        });
+        let seen: Vec<_> = seen.collect();
+        let feeds: Vec<_> = feeds
+            .iter()
+            .zip(&seen)
+            .map(|(feed, seen)| match feed.values {
+                Values::Bytes(_) => Feed::new(feed.name, feed.shape, Values::Real(seen)),
+                _ => *feed,
+            })
+            .collect();
+        let (shape, values) = (self.formula)(&feeds);
+        for (at, (_, form)) in wanted.iter().enumerate() {
+            let (shape, values) = (&shape, &values);
+            match form {
+                Form::Real => read(at, Output::Real { shape, values }),
+                Form::Bytes => read(
+                    at,
+                    Output::Picture {
+                        shape,
+                        bytes: &gather(values),
+                        sound: values.iter().all(|value| value.is_finite()),
+                    },
+                ),
+            }
         }
         Ok(())
     }
+}
+
+/// A picture's bytes, `[H, W, 3]`, as values `[3, H, W]`: what [`crate::onnx::picture`] computes.
+pub(crate) fn spread(bytes: &[u8]) -> Vec<f32> {
+    let channel = |channel: usize| bytes.iter().skip(channel).step_by(3);
+    (0..3)
+        .flat_map(channel)
+        .map(|byte| f32::from(*byte) / 255.0 * 2.0 - 1.0)
+        .collect()
+}
+
+/// The way back, clamped and rounded half to even.
+pub(crate) fn gather(values: &[f32]) -> Vec<u8> {
+    let pixels = values.len() / 3;
+    let byte = |value: f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+    (0..3 * pixels)
+        .map(|at| byte(values[at % 3 * pixels + at / 3]))
+        .collect()
 }
 
 /// A port with free dimensions.
@@ -221,13 +261,13 @@ pub(crate) fn model() -> Arc<Model> {
 fn real<'a>(values: Values<'a>) -> &'a [f32] {
     match values {
         Values::Real(real) => real,
-        Values::Whole(_) => panic!("numbers with a fraction were expected"),
+        Values::Whole(_) | Values::Bytes(_) => panic!("numbers with a fraction were expected"),
     }
 }
 
 fn whole<'a>(values: Values<'a>) -> &'a [i64] {
     match values {
         Values::Whole(whole) => whole,
-        Values::Real(_) => panic!("whole numbers were expected"),
+        Values::Real(_) | Values::Bytes(_) => panic!("whole numbers were expected"),
     }
 }

@@ -4,6 +4,7 @@
 //! algorithm speaks `f32` and `i64` only; an implementation casts to what its file wants.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::error::EngineError;
 use crate::lora::NewWeight;
@@ -34,6 +35,25 @@ pub struct Device {
     pub provider: Provider,
     /// Device number, 0 being the first; ignored by the CPU.
     pub index: u32,
+}
+
+/// Where a model shall run, and where to keep what takes long to prepare for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Opening {
+    /// The device.
+    pub device: Device,
+    /// Folder for graphs and engines as the provider has prepared them, made if need be; `None`
+    /// keeps nothing. Entries are never wrong, and may be removed at any time.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl From<Device> for Opening {
+    fn from(device: Device) -> Self {
+        Self {
+            device,
+            cache_dir: None,
+        }
+    }
 }
 
 /// What a graph is opened with instead of what its file holds.
@@ -69,6 +89,8 @@ pub(crate) struct Port {
 pub(crate) enum Values<'a> {
     Real(&'a [f32]),
     Whole(&'a [i64]),
+    /// A picture, `[H, W, 3]`, for an input that takes values `[1, 3, H, W]` in −1…1.
+    Bytes(&'a [u8]),
 }
 
 /// One named tensor on its way into a graph; `values` holds the product of `shape`, row-major.
@@ -77,13 +99,67 @@ pub(crate) struct Feed<'a> {
     pub(crate) name: &'a str,
     pub(crate) shape: &'a [usize],
     pub(crate) values: Values<'a>,
+    /// The same stamp means the same values: they need not be written again. 0 means nothing.
+    pub(crate) stamp: u64,
 }
+
+impl<'a> Feed<'a> {
+    pub(crate) fn new(name: &'a str, shape: &'a [usize], values: Values<'a>) -> Self {
+        Self {
+            name,
+            shape,
+            values,
+            stamp: 0,
+        }
+    }
+}
+
+/// What shall become of an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Its values.
+    Real,
+    /// Values `[1, 3, H, W]` in −1…1 as a picture.
+    Bytes,
+}
+
+/// An output, lying where the graph wrote it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Output<'a> {
+    Real {
+        shape: &'a [usize],
+        values: &'a [f32],
+    },
+    /// A picture, `[H, W, 3]`.
+    Picture {
+        /// That of the values, `[1, 3, H, W]`.
+        shape: &'a [usize],
+        bytes: &'a [u8],
+        /// Whether all values were numbers.
+        sound: bool,
+    },
+}
+
+/// Told the number of an output, as it was wanted, and the output.
+pub(crate) type Read<'r> = dyn FnMut(usize, Output<'_>) + 'r;
 
 /// A tensor that a graph wrote, row-major. Reused from call to call so that it keeps its memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Tensor {
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f32>,
+}
+
+impl Tensor {
+    /// Takes a copy of an output's values.
+    pub(crate) fn take(&mut self, output: Output<'_>) {
+        self.shape.clear();
+        self.values.clear();
+        if let Output::Real { shape, values } = output {
+            self.shape.extend_from_slice(shape);
+            self.values.extend_from_slice(values);
+        }
+    }
 }
 
 /// One loaded network: named tensors in, named tensors out.
@@ -94,11 +170,19 @@ pub(crate) trait Graph: Send + fmt::Debug {
     /// What the graph can be asked for.
     fn outputs(&self) -> &[Port];
 
-    /// Runs once and replaces the content of every wanted tensor; `watch` may stop it.
+    /// Which provider runs how many of the graph's operations, as far as the runtime tells.
+    fn placement(&self) -> Vec<(String, usize)> {
+        Vec::new()
+    }
+
+    /// Runs once and shows every wanted output to `read`; `watch` may stop it.
+    ///
+    /// Runs with the shapes of an earlier one allocate nothing.
     fn run(
         &mut self,
         feeds: &[Feed<'_>],
-        wanted: &mut [(&str, &mut Tensor)],
+        wanted: &[(&str, Form)],
         watch: &Watch,
+        read: &mut Read<'_>,
     ) -> Result<(), EngineError>;
 }

@@ -1,5 +1,7 @@
 //! What the prompts say, ready to be fed: blended, on the way in a transition, once for each row.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::EngineError;
 use crate::model::{Model, Rows, TIME_IDS};
 use crate::parameters::{Parameters, Transition};
@@ -21,6 +23,17 @@ pub(super) struct Conditions {
     pooled: Vec<f32>,
     time_ids: Vec<f32>,
     guidance: Vec<f32>,
+    /// What all four hold now, and nothing else of the process: see [`stamp`].
+    stamp: u64,
+}
+
+/// Rows that a call can begin at, at most: the stamp of a call tells where it begins.
+const PLACES: u64 = 1 << 10;
+
+/// A number that nobody else has got.
+fn stamp() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed) * PLACES
 }
 
 impl Conditions {
@@ -41,6 +54,7 @@ impl Conditions {
             pooled: Vec::new(),
             time_ids: Vec::new(),
             guidance: Vec::new(),
+            stamp: 0,
         };
         conditions.encode_negative(model, parameters)?;
         conditions.resize(model, parameters, size, most_rows);
@@ -71,6 +85,7 @@ impl Conditions {
     ///
     /// Source: diffusers, pipeline_latent_consistency_img2img.py, `get_guidance_scale_embedding`.
     pub(super) fn embed_guidance(&mut self, model: &Model, parameters: &Parameters) {
+        self.stamp = stamp();
         self.guidance.clear();
         let Some(width) = model.facts().guidance_width else {
             return;
@@ -160,6 +175,7 @@ impl Conditions {
             pooled: cut(&self.pooled),
             time_ids: cut(&self.time_ids),
             guidance: cut(&self.guidance),
+            stamp: self.stamp + from as u64,
             latent,
         }
     }
@@ -197,6 +213,7 @@ impl Conditions {
             true => &self.shown,
             false => &self.negative,
         };
+        self.stamp = stamp();
         self.context.clear();
         self.pooled.clear();
         for condition in [negative, &self.shown] {

@@ -85,11 +85,11 @@ fn all_pictures(engine: &mut Engine, frames: u8, text: bool) -> Vec<Vec<f32>> {
             process(engine, number)
         };
         if outcome == Outcome::Picture {
-            pictures.push(engine.picture.values.clone());
+            pictures.push(engine.drawn.values.clone());
         }
     }
     while engine.drain().unwrap() == Outcome::Picture {
-        pictures.push(engine.picture.values.clone());
+        pictures.push(engine.drawn.values.clone());
     }
     pictures
 }
@@ -273,7 +273,7 @@ fn prompts_seed_and_steps_change_the_picture() {
         let mut engine = engine(Batching::Sequential, stepping(&[749]));
         patch(&mut engine, json);
         process(&mut engine, 1);
-        engine.picture.values
+        engine.drawn.values
     };
     let plain = shown("{}");
 
@@ -316,7 +316,7 @@ fn a_transition_moves_from_prompt_to_prompt() {
     let mut engine = engine(Batching::Sequential, stepping(&[749]));
     let show = |engine: &mut Engine| {
         process(engine, 1);
-        engine.picture.values.clone()
+        engine.drawn.values.clone()
     };
     let before = show(&mut engine);
 

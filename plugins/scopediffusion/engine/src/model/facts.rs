@@ -58,6 +58,10 @@ pub struct Facts {
     pub turbo: bool,
     /// The execution provider in use: `cpu`, `cuda` or `tensorrt`.
     pub provider: String,
+    /// Why the CPU is used although anything better was welcome.
+    pub fallback: Option<String>,
+    /// For each graph, by its directory, which providers run how many of its operations.
+    pub placement: Vec<(&'static str, Vec<(String, usize)>)>,
     /// Timesteps to use for video-to-video unless told otherwise, falling.
     pub default_video_steps: Vec<u16>,
     /// Timesteps to use for text-to-video unless told otherwise, falling.
@@ -144,6 +148,8 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         batchable: found.batchable,
         turbo,
         provider: provider.into(),
+        fallback: None,
+        placement: Vec::new(),
         default_video_steps: or(&folder.index.default_video_timesteps, video),
         default_text_steps: or(&folder.index.default_text_timesteps, text),
         token_width: found.token_width,

@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::backend::{Feed, Graph, Tensor, Values};
+use crate::backend::{Feed, Form, Graph, Output, Read, Tensor, Values};
 use crate::error::EngineError;
 use crate::prompt::Condition;
 use crate::tokenizer;
@@ -38,6 +38,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) time_ids: &'a [f32],
     /// Embedded guidance scale, `[R, G]`; empty where the network wants none.
     pub(crate) guidance: &'a [f32],
+    /// The same stamp means the same in all of them but the first two; 0 means nothing.
+    pub(crate) stamp: u64,
     /// Height and width of a latent.
     pub(crate) latent: (usize, usize),
 }
@@ -56,6 +58,7 @@ impl<'a> Rows<'a> {
             pooled: cut(self.pooled),
             time_ids: cut(self.time_ids),
             guidance: cut(self.guidance),
+            stamp: 0,
             latent: self.latent,
         }
     }
@@ -121,28 +124,46 @@ pub(super) struct Networks {
     pub(super) fixed_rows: bool,
     /// What latents are multiplied with behind the encoder and divided by before the decoder.
     pub(super) scaling: f32,
+    pub(super) scratch: Mutex<Scratch>,
+}
+
+/// Memory for rows that cannot share a call.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    part: Tensor,
+    /// The inputs of a call that had to be filled up.
+    filled: [Vec<f32>; 6],
 }
 
 impl Networks {
+    /// For each graph which providers run how many of its operations.
+    pub(super) fn placement(&self) -> Vec<(&'static str, Vec<(String, usize)>)> {
+        let encoders = self.text_encoders.iter().map(|encoder| &encoder.node);
+        let nodes = encoders.chain([&self.unet, &self.encoder, &self.decoder]);
+        let placement = |node: &Node| {
+            let graph = node.graph.lock().unwrap_or_else(PoisonError::into_inner);
+            (node.role, graph.placement())
+        };
+        nodes.map(placement).collect()
+    }
+
     /// What one prompt says.
     ///
     /// - `ids`: token ids for each text encoder, 77 of them.
     pub(super) fn embed(&self, ids: &[Vec<i64>]) -> Result<Condition, EngineError> {
         let (mut tokens, mut pooled) = (Vec::new(), Tensor::default());
         for (encoder, ids) in self.text_encoders.iter().zip(ids) {
-            let feed = Feed {
-                name: &encoder.node.inputs[0],
-                shape: &[1, ids.len()],
-                values: Values::Whole(ids),
-            };
+            let shape = [1, ids.len()];
+            let feed = Feed::new(&encoder.node.inputs[0], &shape, Values::Whole(ids));
             let mut hidden = Tensor::default();
-            let mut wanted = vec![(encoder.node.output.as_str(), &mut hidden)];
-            if let Some(name) = &encoder.pooled {
-                wanted.push((name, &mut pooled));
-            }
-            encoder
-                .node
-                .run_for(&[feed], &mut wanted, &Watch::default())?;
+            let mut wanted = vec![(encoder.node.output.as_str(), Form::Real)];
+            wanted.extend(encoder.pooled.as_deref().map(|name| (name, Form::Real)));
+            let mut read = |at: usize, output: Output<'_>| match at {
+                0 => hidden.take(output),
+                _ => pooled.take(output),
+            };
+            let watch = Watch::default();
+            encoder.node.run_for(&[feed], &wanted, &watch, &mut read)?;
             match hidden.shape.as_slice() {
                 [1, tokenizer::LENGTH, width] if *width > 0 => tokens.push((*width, hidden.values)),
                 shape => {
@@ -160,26 +181,20 @@ impl Networks {
         })
     }
 
-    /// A picture, `[3, H, W]`, as a latent `[C, h, w]` scaled for the denoising network.
+    /// A picture, `[H, W, 3]` in bytes, as a latent `[C, h, w]` scaled for the denoising network.
     ///
     /// Of an encoder that gives mean and variance the mean is taken: sampling would flicker.
     pub(super) fn encode(
         &self,
-        image: &[f32],
+        picture: &[u8],
         (width, height): (u32, u32),
         latent: &mut Tensor,
         watch: &Watch,
     ) -> Result<(), EngineError> {
         let (width, height) = (width as usize, height as usize);
-        self.encoder.run(
-            &[Feed {
-                name: &self.encoder.inputs[0],
-                shape: &[1, 3, height, width],
-                values: Values::Real(image),
-            }],
-            latent,
-            watch,
-        )?;
+        let shape = [1, 3, height, width];
+        let feed = Feed::new(&self.encoder.inputs[0], &shape, Values::Bytes(picture));
+        self.encoder.run(&[feed], latent, watch)?;
         let (h, w) = (height / self.scale_factor, width / self.scale_factor);
         match latent.shape.as_slice() {
             [1, channels, rows, columns]
@@ -210,22 +225,27 @@ impl Networks {
         if together == count && (!self.fixed_rows || count == self.most_rows) {
             return self.denoise_at_once(rows, out, watch);
         }
-        let (mut all, size, mut from) = (Vec::new(), self.channels * h * w, 0);
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Scratch {
+            part: given,
+            filled,
+        } = &mut *scratch;
+        let (size, mut from) = (self.channels * h * w, 0);
+        out.values.clear();
         while from < count {
             let to = from + self.together(&rows.timesteps[from..]);
             let part = rows.part(from, to);
             if self.fixed_rows {
-                self.denoise_filled_up(&part, out, watch)?;
+                self.denoise_filled_up(&part, filled, given, watch)?;
             } else {
-                self.denoise_at_once(&part, out, watch)?;
+                self.denoise_at_once(&part, given, watch)?;
             }
-            all.extend_from_slice(&out.values[..(to - from) * size]);
+            out.values
+                .extend_from_slice(&given.values[..(to - from) * size]);
             from = to;
         }
-        *out = Tensor {
-            shape: vec![count, self.channels, h, w],
-            values: all,
-        };
+        out.shape.clear();
+        out.shape.extend([count, self.channels, h, w]);
         Ok(())
     }
 
@@ -243,25 +263,26 @@ impl Networks {
     fn denoise_filled_up(
         &self,
         rows: &Rows<'_>,
+        filled: &mut [Vec<f32>; 6],
         out: &mut Tensor,
         watch: &Watch,
     ) -> Result<(), EngineError> {
         let count = rows.timesteps.len();
-        let filled = |values: &[f32]| {
-            let last = &values[values.len() - values.len() / count..];
-            let mut all = values.to_vec();
-            (count..self.most_rows).for_each(|_| all.extend_from_slice(last));
-            all
-        };
-        let all = [
-            filled(rows.sample),
-            filled(rows.timesteps),
-            filled(rows.context),
-            filled(rows.pooled),
-            filled(rows.time_ids),
-            filled(rows.guidance),
+        let parts = [
+            rows.sample,
+            rows.timesteps,
+            rows.context,
+            rows.pooled,
+            rows.time_ids,
+            rows.guidance,
         ];
-        let [sample, timesteps, context, pooled, time_ids, guidance] = &all;
+        for (filled, values) in filled.iter_mut().zip(parts) {
+            let last = &values[values.len() - values.len() / count..];
+            filled.clear();
+            filled.extend_from_slice(values);
+            (count..self.most_rows).for_each(|_| filled.extend_from_slice(last));
+        }
+        let [sample, timesteps, context, pooled, time_ids, guidance] = filled;
         let rows = Rows {
             sample,
             timesteps,
@@ -269,6 +290,7 @@ impl Networks {
             pooled,
             time_ids,
             guidance,
+            stamp: 0,
             latent: rows.latent,
         };
         self.denoise_at_once(&rows, out, watch)
@@ -292,20 +314,28 @@ impl Networks {
         let [pooled, time_ids, guidance] =
             [rows.pooled, rows.time_ids, rows.guidance].map(|values| [count, values.len() / count]);
         fn feed<'f>(name: &'f str, shape: &'f [usize], values: &'f [f32]) -> Feed<'f> {
-            let values = Values::Real(values);
-            Feed {
-                name,
-                shape,
-                values,
-            }
+            Feed::new(name, shape, Values::Real(values))
         }
+        let stamp = rows.stamp;
         let mut feeds = [
             feed(&names[0], &shape, rows.sample),
             feed(&names[1], timestep_shape, timesteps),
-            feed(&names[2], &context, rows.context),
-            feed("", &pooled, rows.pooled),
-            feed("", &time_ids, rows.time_ids),
-            feed("", &guidance, rows.guidance),
+            Feed {
+                stamp,
+                ..feed(&names[2], &context, rows.context)
+            },
+            Feed {
+                stamp,
+                ..feed("", &pooled, rows.pooled)
+            },
+            Feed {
+                stamp,
+                ..feed("", &time_ids, rows.time_ids)
+            },
+            Feed {
+                stamp,
+                ..feed("", &guidance, rows.guidance)
+            },
         ];
         // Names in front, so that what the graph does not want falls off the end.
         let extras = &self.extras;
@@ -330,42 +360,59 @@ impl Networks {
         }
     }
 
-    /// A clean latent `[C, h, w]` as a picture `[3, H, W]`; the latent is rescaled on the way.
+    /// A clean latent `[C, h, w]` as a picture `[H, W, 3]` in bytes; the latent is rescaled on the
+    /// way. False if any value of the picture is no number.
     pub(super) fn decode(
         &self,
         latent: &mut [f32],
         (width, height): (u32, u32),
-        image: &mut Tensor,
+        picture: &mut Vec<u8>,
         watch: &Watch,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let (width, height) = (width as usize, height as usize);
-        let sides = (height / self.scale_factor, width / self.scale_factor);
-        self.decode_any(latent, sides, image, watch)?;
-        let expected = [1, 3, height, width];
-        if image.shape == expected {
-            Ok(())
-        } else {
-            Err(self.decoder.surprise(&image.shape, &expected))
-        }
+        let (h, w) = (height / self.scale_factor, width / self.scale_factor);
+        self.unscale(latent);
+        let (shape, expected) = ([1, self.channels, h, w], [1, 3, height, width]);
+        let feed = Feed::new(&self.decoder.inputs[0], &shape, Values::Real(latent));
+        let mut given = Ok(false);
+        let mut read = |_: usize, output: Output<'_>| match output {
+            Output::Picture {
+                shape,
+                bytes,
+                sound,
+            } if shape == expected => {
+                picture.clear();
+                picture.extend_from_slice(bytes);
+                given = Ok(sound);
+            }
+            Output::Picture { shape, .. } | Output::Real { shape, .. } => {
+                given = Err(self.decoder.surprise(shape, &expected));
+            }
+        };
+        let wanted = [(self.decoder.output.as_str(), Form::Bytes)];
+        self.decoder.run_for(&[feed], &wanted, watch, &mut read)?;
+        given
     }
 
-    /// As [`Networks::decode`], for a latent of height and width `sides`, whatever comes out.
-    pub(super) fn decode_any(
+    /// A clean latent `[C, h, w]` of height and width `sides` as values, whatever comes out.
+    pub(super) fn decode_values(
         &self,
-        latent: &mut [f32],
+        latent: &[f32],
         (h, w): (usize, usize),
-        image: &mut Tensor,
-        watch: &Watch,
+        values: &mut Tensor,
     ) -> Result<(), EngineError> {
+        let mut latent = latent.to_vec();
+        self.unscale(&mut latent);
+        let shape = [1, self.channels, h, w];
+        let feed = Feed::new(&self.decoder.inputs[0], &shape, Values::Real(&latent));
+        self.decoder.run(&[feed], values, &Watch::default())
+    }
+
+    /// From what the denoising network knows to what the decoder knows.
+    fn unscale(&self, latent: &mut [f32]) {
         if self.scaling != 1.0 {
             latent.iter_mut().for_each(|value| *value /= self.scaling);
         }
-        let feed = Feed {
-            name: &self.decoder.inputs[0],
-            shape: &[1, self.channels, h, w],
-            values: Values::Real(latent),
-        };
-        self.decoder.run(&[feed], image, watch)
     }
 }
 
@@ -385,17 +432,19 @@ fn side_by_side(parts: &[(usize, Vec<f32>)]) -> Vec<f32> {
 
 impl Node {
     fn run(&self, feeds: &[Feed<'_>], out: &mut Tensor, watch: &Watch) -> Result<(), EngineError> {
-        self.run_for(feeds, &mut [(self.output.as_str(), out)], watch)
+        let wanted = [(self.output.as_str(), Form::Real)];
+        self.run_for(feeds, &wanted, watch, &mut |_, output| out.take(output))
     }
 
     fn run_for(
         &self,
         feeds: &[Feed<'_>],
-        wanted: &mut [(&str, &mut Tensor)],
+        wanted: &[(&str, Form)],
         watch: &Watch,
+        read: &mut Read<'_>,
     ) -> Result<(), EngineError> {
         let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
-        graph.run(feeds, wanted, watch)
+        graph.run(feeds, wanted, watch, read)
     }
 
     fn surprise(&self, actual: &[usize], expected: &[usize]) -> EngineError {

@@ -101,6 +101,7 @@ pub(super) fn try_out(
         most_rows: unet.fixed_rows.unwrap_or(1),
         fixed_rows: unet.fixed_rows.is_some(),
         scaling: folder.autoencoder.scaling(),
+        scratch: Mutex::default(),
     };
     let (h, w) = unet.fixed_latent.unwrap_or((TRIAL, TRIAL));
 
@@ -131,7 +132,7 @@ pub(super) fn try_out(
     let latent = vec![0.1; networks.channels * h * w];
     let mut picture = Tensor::default();
     networks
-        .decode_any(&mut latent.clone(), (h, w), &mut picture, &Watch::default())
+        .decode_values(&latent, (h, w), &mut picture)
         .map_err(at_load(folder))?;
     are_numbers("vae_decoder", &picture.values).map_err(refuse)?;
     networks.scale_factor = match picture.shape.as_slice() {
@@ -145,9 +146,11 @@ pub(super) fn try_out(
         }
     };
     let pixels = |side: usize| u32::try_from(side * networks.scale_factor).unwrap_or(0);
-    let (size, mut out) = ((pixels(w), pixels(h)), Tensor::default());
+    let (size, mut out, mut bytes) = ((pixels(w), pixels(h)), Tensor::default(), Vec::new());
+    let watch = Watch::default();
     networks
-        .encode(&picture.values, size, &mut out, &Watch::default())
+        .decode(&mut latent.clone(), size, &mut bytes, &watch)
+        .and_then(|_| networks.encode(&bytes, size, &mut out, &watch))
         .map_err(at_load(folder))?;
     are_numbers("vae_encoder", &out.values).map_err(refuse)?;
 
@@ -188,10 +191,11 @@ pub(super) fn try_out(
 pub(super) fn scalar_timestep(unet: &Outline) -> Option<(&str, &str)> {
     let named = |aliases: &[&str]| {
         let mut inputs = unet.inputs.iter();
-        inputs.find(|(name, _)| aliases.contains(&name.as_str()))
+        inputs.find(|input| aliases.contains(&input.name.as_str()))
     };
-    let ((timestep, axes), (sample, _)) = (named(TIMESTEP)?, named(SAMPLE)?);
-    (*axes == Some(0)).then_some((timestep.as_str(), sample.as_str()))
+    let (timestep, sample) = (named(TIMESTEP)?, named(SAMPLE)?);
+    let scalar = timestep.axes.as_ref().is_some_and(Vec::is_empty);
+    scalar.then_some((timestep.name.as_str(), sample.name.as_str()))
 }
 
 /// What the denoising network is tried with.
@@ -242,6 +246,7 @@ impl Trial {
             pooled: &pooled.repeat(count),
             time_ids: &time_ids.repeat(count),
             guidance: &vec![0.5; self.guidance_width.unwrap_or(0) * count],
+            stamp: 0,
             latent: self.sides,
         };
         networks.denoise(&rows, &mut out, &Watch::default())?;

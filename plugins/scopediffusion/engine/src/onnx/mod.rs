@@ -6,6 +6,7 @@
 //! Source: onnx/onnx, onnx.proto: `ModelProto`, `GraphProto`, `NodeProto`, `TensorProto`.
 
 mod check;
+pub(crate) mod picture;
 pub(crate) mod repair;
 pub(crate) mod wire;
 
@@ -22,8 +23,26 @@ const LONGEST_NODE: u64 = 1 << 20;
 pub(crate) struct Outline {
     pub(crate) nodes: Vec<NodeOutline>,
     pub(crate) tensors: Vec<TensorOutline>,
-    /// Names of the inputs with their number of axes, where that is said.
-    pub(crate) inputs: Vec<(String, Option<usize>)>,
+    pub(crate) inputs: Vec<InputOutline>,
+}
+
+/// One input.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct InputOutline {
+    pub(crate) name: String,
+    /// Its axes, where that is said; `None` is a free one.
+    pub(crate) axes: Option<Vec<Option<u64>>>,
+}
+
+impl Outline {
+    /// Whether every input has one size only.
+    pub(crate) fn is_fixed(&self) -> bool {
+        let fixed = |input: &InputOutline| {
+            let axes = input.axes.as_deref();
+            axes.is_some_and(|axes| axes.iter().all(Option::is_some))
+        };
+        !self.inputs.is_empty() && self.inputs.iter().all(fixed)
+    }
 }
 
 /// One operation.
@@ -292,7 +311,7 @@ pub(crate) fn inner(message: &[u8], number: u64) -> Option<&[u8]> {
         })
 }
 
-fn input_outline(input: &[u8]) -> (String, Option<usize>) {
+fn input_outline(input: &[u8]) -> InputOutline {
     let named = fields(input).flatten().find(|field| field.number == 1);
     let name = named
         .and_then(|field| text(field.value))
@@ -300,12 +319,25 @@ fn input_outline(input: &[u8]) -> (String, Option<usize>) {
     let tensor = inner(input, 2).and_then(|kind| inner(kind, 1));
     let shape = tensor.and_then(|tensor| inner(tensor, 2));
     let axes = |shape| {
-        fields(shape)
-            .flatten()
-            .filter(|field| field.number == 1)
-            .count()
+        let axes = fields(shape).flatten().filter(|field| field.number == 1);
+        axes.map(|axis| size_of_axis(axis.value)).collect()
     };
-    (name.to_owned(), shape.map(axes))
+    InputOutline {
+        name: name.to_owned(),
+        axes: shape.map(axes),
+    }
+}
+
+/// `dim_value` of an axis.
+fn size_of_axis(axis: Value<'_>) -> Option<u64> {
+    let Value::Bytes(axis) = axis else {
+        return None;
+    };
+    let size = fields(axis).flatten().find(|field| field.number == 1);
+    match size?.value {
+        Value::Number(size) if size > 0 => Some(size),
+        _ => None,
+    }
 }
 
 /// Whether an attribute is `transB = 1`.

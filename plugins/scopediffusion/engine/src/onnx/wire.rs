@@ -102,7 +102,6 @@ pub(crate) fn put_bytes(message: &mut Vec<u8>, number: u64, content: &[u8]) {
 }
 
 /// Adds a field that holds a number.
-#[cfg(test)]
 pub(crate) fn put_number(message: &mut Vec<u8>, number: u64, value: u64) {
     put_varint(message, number << 3);
     put_varint(message, value);

@@ -1,22 +1,33 @@
-//! One ONNX file, open: the [`Graph`] contract on an ONNX Runtime session.
+//! One ONNX file, open: the [`Graph`] contract on ONNX Runtime's sessions.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::time::Instant;
 
-use ::ort::session::{RunOptions, Session, SessionInputValue};
-use ::ort::value::{
-    DynValue, Outlet, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
-};
+use ::ort::session::RunOptions;
+use ::ort::value::{DynValue, Outlet, Tensor as OrtTensor, TensorElementType, ValueType};
 use half::f16;
 
-use super::super::{Element, Feed, Graph, Port, Tensor, Values};
+use super::super::{Element, Feed, Form, Graph, Port, Read};
+use super::bound::{Bound, Sessions};
+use super::slot::Place;
+use super::{placement, trouble};
 use crate::error::EngineError;
 use crate::lora::NewWeight;
 use crate::watch::{Stoppable, Watch};
 
 /// What a run is stopped by.
 struct Options(Option<RunOptions>);
+
+impl Options {
+    /// Refused only when there is no memory left; such a run cannot be stopped, but it can be made.
+    fn new(on_device: bool) -> Self {
+        let mut options = RunOptions::new().ok();
+        if on_device && let Some(options) = &mut options {
+            // The host waits by itself, once for everything. Refused never: it is a word in a table.
+            let _ = options.disable_device_sync();
+        }
+        Self(options)
+    }
+}
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,24 +47,60 @@ impl Stoppable for Options {
     }
 }
 
+/// Sets of shapes that a graph keeps tensors for: steps, guidance and sizes make a few.
+const MOST_BOUND: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct OrtGraph {
     role: &'static str,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    session: Session,
+    bound: Vec<Bound>,
+    /// Bounds made, and runs.
+    made: u64,
+    runs: u64,
+    sessions: Sessions,
+    place: Place,
 }
 
 impl OrtGraph {
-    pub(super) fn new(role: &'static str, session: Session) -> Self {
-        let inputs = session.inputs().iter().map(port).collect();
-        let outputs = session.outputs().iter().map(port).collect();
+    pub(super) fn new(role: &'static str, sessions: Sessions, place: Place) -> Self {
+        let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect();
         Self {
             role,
-            inputs,
-            outputs,
-            session,
+            inputs: ports(sessions.main.inputs()),
+            outputs: ports(sessions.main.outputs()),
+            bound: Vec::with_capacity(MOST_BOUND),
+            made: 0,
+            runs: 0,
+            sessions,
+            place,
         }
+    }
+
+    /// The tensors for these shapes; true if they are new, and have been run already.
+    fn bind(
+        &mut self,
+        feeds: &[Feed<'_>],
+        wanted: &[(&str, Form)],
+    ) -> Result<(usize, bool), String> {
+        if let Some(at) = self
+            .bound
+            .iter()
+            .position(|bound| bound.fits(feeds, wanted))
+        {
+            return Ok((at, false));
+        }
+        if self.bound.len() == MOST_BOUND {
+            let used = |(_, bound): &(usize, &Bound)| bound.used;
+            let oldest = self.bound.iter().enumerate().min_by_key(used);
+            let oldest = oldest.map_or(0, |(at, _)| at);
+            self.bound.swap_remove(oldest);
+        }
+        self.made += 1;
+        let new = Bound::new(&mut self.sessions, &self.place, (feeds, wanted), self.made)?;
+        self.bound.push(new);
+        Ok((self.bound.len() - 1, true))
     }
 }
 
@@ -66,106 +113,71 @@ impl Graph for OrtGraph {
         &self.outputs
     }
 
+    fn placement(&self) -> Vec<(String, usize)> {
+        placement::of(&self.sessions.main)
+    }
+
     fn run(
         &mut self,
         feeds: &[Feed<'_>],
-        wanted: &mut [(&str, &mut Tensor)],
+        wanted: &[(&str, Form)],
         watch: &Watch,
+        read: &mut Read<'_>,
     ) -> Result<(), EngineError> {
         let role = self.role;
-        let failed = |reason: String| EngineError::InferenceFailed {
-            graph: role.into(),
-            reason,
-        };
-        let mut values: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
-            Vec::with_capacity(feeds.len());
-        for feed in feeds {
-            let element = self.inputs.iter().find(|port| port.name == feed.name);
-            let element = element.map_or(Element::Other, |port| port.element);
-            let value = value(feed, element).map_err(|error| failed(error.message().into()))?;
-            values.push((feed.name.into(), value));
-        }
-        // Options are refused only when there is no memory left; such a run cannot be stopped, but it can be made.
-        let options = watch.runtime(|| Box::new(Options(RunOptions::new().ok())));
+        let on_device = self.place.queue().is_some();
+        let options = watch.runtime(|| Box::new(Options::new(on_device)));
         let options = options.downcast_ref::<Options>();
+        let options = options.and_then(|options| options.0.as_ref());
         if watch.is_stopped() {
             return Err(EngineError::Interrupted);
         }
-        let began = Instant::now();
-        let run = match options.and_then(|options| options.0.as_ref()) {
-            Some(options) => self.session.run_with_options(values, options),
-            None => self.session.run(values),
-        };
-        watch.add(began.elapsed());
-        let outputs = match run {
-            Ok(outputs) => outputs,
-            Err(_) if watch.is_stopped() => return Err(EngineError::Interrupted),
-            Err(error) => return Err(failed(error.message().into())),
-        };
-        for (name, tensor) in wanted {
-            let output = outputs
-                .get(*name)
-                .ok_or_else(|| failed(format!("it has no `{name}`")))?;
-            tensor.values.clear();
-            let shape = if let Ok((shape, data)) = output.try_extract_tensor::<f32>() {
-                tensor.values.extend_from_slice(data);
-                shape
-            } else {
-                let (shape, data) = output
-                    .try_extract_tensor::<f16>()
-                    .map_err(|error| failed(format!("output `{name}`: {}", error.message())))?;
-                tensor.values.extend(data.iter().map(|half| half.to_f32()));
-                shape
-            };
-            tensor.shape.clear();
-            tensor
-                .shape
-                .extend(shape.iter().map(|side| usize::try_from(*side).unwrap_or(0)));
-        }
-        Ok(())
+        self.run_bound(feeds, wanted, (options, watch), read)
+            .map_err(|reason| match watch.is_stopped() {
+                true => EngineError::Interrupted,
+                false => trouble::of_run(role, &reason),
+            })
     }
 }
 
-/// Wraps the numbers where the file wants them as they are, casts a copy where it does not.
-fn value<'v>(feed: &Feed<'v>, wanted: Element) -> ::ort::Result<SessionInputValue<'v>> {
-    Ok(match (feed.values, wanted) {
-        (Values::Real(real), Element::F32) => {
-            TensorRef::from_array_view((feed.shape, real))?.into()
+impl OrtGraph {
+    fn run_bound(
+        &mut self,
+        feeds: &[Feed<'_>],
+        wanted: &[(&str, Form)],
+        (options, watch): (Option<&RunOptions>, &Watch),
+        read: &mut Read<'_>,
+    ) -> Result<(), String> {
+        let known = self.bound.iter().find(|bound| bound.fits(feeds, wanted));
+        let records = known.is_some_and(Bound::records_next);
+        let queue = self.place.queue_handle();
+        let _turn = queue.as_ref().map(|queue| queue.turn(records));
+        let ran = self.run_in_turn(feeds, wanted, (options, watch));
+        if let (Err(_), Some(queue)) = (&ran, &queue) {
+            // What was set going still reads and writes our memory. If even this fails, nothing runs any more.
+            let _ = queue.wait();
         }
-        (Values::Whole(whole), Element::I64) => {
-            TensorRef::from_array_view((feed.shape, whole))?.into()
-        }
-        (Values::Real(real), Element::F16) => {
-            owned(feed.shape, real.iter().map(|v| f16::from_f32(*v)).collect())?
-        }
-        (Values::Real(real), Element::I64) => {
-            owned(feed.shape, real.iter().map(|v| *v as i64).collect())?
-        }
-        (Values::Real(real), Element::I32) => {
-            owned(feed.shape, real.iter().map(|v| *v as i32).collect())?
-        }
-        (Values::Whole(whole), Element::I32) => {
-            let cast = |v: &i64| i32::try_from(*v).unwrap_or(i32::MAX);
-            owned(feed.shape, whole.iter().map(cast).collect())?
-        }
-        (Values::Whole(whole), Element::F32 | Element::F16) => {
-            owned(feed.shape, whole.iter().map(|v| *v as f32).collect())?
-        }
-        // Refused when the model was opened; the runtime would say the same with other words.
-        (Values::Real(real), Element::Other) => {
-            TensorRef::from_array_view((feed.shape, real))?.into()
-        }
-        (Values::Whole(whole), Element::Other) => {
-            TensorRef::from_array_view((feed.shape, whole))?.into()
-        }
-    })
-}
+        self.bound[ran?].show(read)
+    }
 
-fn owned<T: ::ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
-    shape: &[usize],
-    values: Vec<T>,
-) -> ::ort::Result<SessionInputValue<'static>> {
-    Ok(OrtTensor::from_array((shape, values))?.into())
+    /// Runs and gets the outputs to where the host sees them; says which of the bounds has them.
+    fn run_in_turn(
+        &mut self,
+        feeds: &[Feed<'_>],
+        wanted: &[(&str, Form)],
+        (options, watch): (Option<&RunOptions>, &Watch),
+    ) -> Result<usize, String> {
+        let (at, has_run) = self.bind(feeds, wanted)?;
+        let bound = &mut self.bound[at];
+        self.runs += 1;
+        bound.used = self.runs;
+        if !has_run {
+            bound.write(feeds, &self.place)?;
+            bound.run(&mut self.sessions, options, watch)?;
+        }
+        bound.fetch(&self.place)?;
+        Ok(at)
+    }
 }
 
 /// A weight to open a graph with.
@@ -177,6 +189,11 @@ pub(super) fn weight(weight: &NewWeight) -> ::ort::Result<DynValue> {
     } else {
         Ok(OrtTensor::from_array((shape, weight.values.clone()))?.into_dyn())
     }
+}
+
+/// What an input or output holds.
+pub(super) fn element_of(outlet: &Outlet) -> Element {
+    port(outlet).element
 }
 
 fn port(outlet: &Outlet) -> Port {

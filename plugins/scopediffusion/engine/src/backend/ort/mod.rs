@@ -10,22 +10,27 @@
 //! Decision: one thread pool for all graphs, without spinning. The graphs of a model run one after
 //! another, and a pool that spins takes the cores from the next graph and from GStreamer.
 
+mod bound;
+mod cache;
 mod graph;
+mod open;
+mod placement;
+mod queue;
 mod search;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ::ort::environment::{Environment, GlobalThreadPoolOptions};
-use ::ort::ep::{self, ArenaExtendStrategy, ExecutionProvider};
 use ::ort::logging::LogLevel;
-use ::ort::session::Session;
-use ::ort::session::builder::SessionBuilder;
 
-use self::graph::OrtGraph;
-use super::{Changes, Device, Graph, Provider};
 use crate::error::EngineError;
-use crate::folder::Part;
+
+pub(crate) use self::open::{Gauge, Opener};
 
 /// ONNX Runtime, loaded. There is at most one in a process.
 #[derive(Debug)]
@@ -34,9 +39,6 @@ pub struct OrtBackend {
     path: PathBuf,
     version: String,
 }
-
-/// Where a graph that is opened from memory finds the weights that lie beside it.
-const WEIGHTS_DIR: &str = "session.model_external_initializers_file_folder_path";
 
 static LOADED: OnceLock<OrtBackend> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
@@ -93,82 +95,10 @@ impl OrtBackend {
         &self.path
     }
 
-    /// Whether [`Provider::Auto`] has something better than the CPU to try.
-    pub(crate) fn has_cuda(&self) -> bool {
-        ep::CUDA::is_available().unwrap_or(false)
-    }
-
-    /// Opens one part of a model on a device; `device.provider` must be decided, not `Auto`.
-    pub(crate) fn open(
-        &self,
-        part: &Part,
-        device: Device,
-        changes: Changes<'_>,
-    ) -> Result<Box<dyn Graph>, EngineError> {
-        let mut builder = self.builder(device)?;
-        if changes.content.is_some()
-            && let Some(dir) = part.path().parent().filter(|dir| dir.is_dir())
-        {
-            builder = builder
-                .with_config_entry(WEIGHTS_DIR, dir.display().to_string())
-                .map_err(|error| self.failed(&error))?;
-        }
-        // Weights inside the file are changed in its content: the runtime would override them too, but goes on
-        // optimising with the old ones.
-        for weight in changes
-            .weights
-            .iter()
-            .filter(|weight| weight.inside.is_none())
-        {
-            let value = graph::weight(weight).map_err(|error| self.failed(&error))?;
-            builder = builder
-                .with_external_initializer(&weight.name, value)
-                .map_err(|error| self.failed(&error))?;
-        }
-        let opened = match changes.content.or(part.bytes()) {
-            Some(bytes) => builder.commit_from_memory(bytes),
-            None => builder.commit_from_file(part.path()),
-        };
-        let session = opened.map_err(|error| refused(part, device, error.message()))?;
-        Ok(Box::new(OrtGraph::new(part.role(), session)))
-    }
-
-    fn builder(&self, device: Device) -> Result<SessionBuilder, EngineError> {
-        let builder = Session::builder(&self.environment).map_err(|error| self.failed(&error))?;
-        let index = i32::try_from(device.index).unwrap_or(i32::MAX);
-        let cuda = || {
-            ep::CUDA::default()
-                .with_device_id(index)
-                .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
-                .build()
-                .error_on_failure()
-        };
-        let (name, providers) = match device.provider {
-            Provider::Auto | Provider::Cpu => return Ok(builder),
-            Provider::Cuda => ("cuda", vec![cuda()]),
-            Provider::TensorRt => {
-                let tensorrt = ep::TensorRT::default()
-                    .with_device_id(index)
-                    .with_fp16(true);
-                (
-                    "tensorrt",
-                    vec![tensorrt.build().error_on_failure(), cuda()],
-                )
-            }
-        };
-        search::map_nvidia_libraries(&self.path);
-        builder
-            .with_execution_providers(providers)
-            .map_err(|error| EngineError::ProviderUnavailable {
-                provider: name,
-                reason: missing(error.message()),
-            })
-    }
-
-    fn failed<R>(&self, error: &::ort::Error<R>) -> EngineError {
+    fn failed(&self, reason: &str) -> EngineError {
         EngineError::RuntimeFailed {
             path: self.path.clone(),
-            reason: error.message().into(),
+            reason: reason.into(),
         }
     }
 }
@@ -219,74 +149,4 @@ fn start(path: PathBuf, version: String) -> Result<OrtBackend, EngineError> {
         path,
         version,
     })
-}
-
-/// The name of the library that a provider lacks, where the runtime gives it.
-fn missing(message: &str) -> String {
-    let library = message
-        .split_once("with error: ")
-        .and_then(|(_, detail)| detail.split_once(": cannot open shared object file"))
-        .map(|(library, _)| library);
-    match library {
-        Some("libcuda.so.1") => "there is no NVIDIA driver (libcuda.so.1 is missing)".into(),
-        Some(library) => format!("the library {library} is missing"),
-        None => message.into(),
-    }
-}
-
-/// Sorts a refusal to open into: the device, the file, or a model that this runtime cannot run.
-fn refused(part: &Part, device: Device, message: &str) -> EngineError {
-    let any = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if any(&["CUDA failure", "CUDA error", "no CUDA-capable device"]) {
-        let provider = if device.provider == Provider::TensorRt {
-            "tensorrt"
-        } else {
-            "cuda"
-        };
-        return EngineError::ProviderUnavailable {
-            provider,
-            reason: message.into(),
-        };
-    }
-    let outside = any(&[
-        "External data path does not exist",
-        "external data",
-        "External data",
-    ]);
-    if let Some(path) = quoted(message).filter(|_| outside) {
-        return EngineError::ModelFileMissing { path: path.into() };
-    }
-    if any(&[
-        "opset",
-        "Opset",
-        "not a registered function",
-        "Failed to find kernel",
-        "NOT_IMPLEMENTED",
-    ]) {
-        return EngineError::ModelUnsupported {
-            name: part.role().into(),
-            reason: message.into(),
-        };
-    }
-    EngineError::ModelFileCorrupt {
-        path: part.path().to_path_buf(),
-        reason: message.into(),
-    }
-}
-
-fn quoted(message: &str) -> Option<&str> {
-    message.split('"').nth(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_library_of_a_provider_is_named() {
-        let said = "Failed to load library /a/libonnxruntime_providers_cuda.so with error: \
-                    libcublasLt.so.13: cannot open shared object file: No such file or directory";
-
-        assert_eq!(missing(said), "the library libcublasLt.so.13 is missing");
-    }
 }

@@ -131,11 +131,11 @@ fn enter_frames(engine: &mut Engine, data: &[u8], latents: &[f32]) {
             stride,
             layout,
         };
-        frame::read_frame(&view, engine.size, &mut engine.image).unwrap();
+        frame::read_frame(&view, engine.size, &mut engine.frame).unwrap();
         engine
             .model
             .encode(
-                &engine.image,
+                &engine.frame,
                 engine.size,
                 &mut engine.encoded,
                 &engine.watch,
@@ -165,7 +165,7 @@ fn picture_matches(engine: &Engine, stored: &Golden, shown: usize, scenario: &go
     let pixels = 3 * (width * height) as usize;
     assert_close(
         "image",
-        &engine.picture.values,
+        &engine.drawn.values,
         &part("image", pixels),
         PICTURE,
     );
@@ -384,11 +384,11 @@ fn pictures_on(provider: Provider, batching: Batching) -> Vec<Vec<f32>> {
             layout: Layout::RGB,
         };
         if engine.process(Some(&view)).unwrap() == Outcome::Picture {
-            pictures.push(engine.picture.values.clone());
+            pictures.push(engine.drawn.values.clone());
         }
     }
     while engine.drain().unwrap() == Outcome::Picture {
-        pictures.push(engine.picture.values.clone());
+        pictures.push(engine.drawn.values.clone());
     }
     assert_eq!(pictures.len(), 5);
     pictures

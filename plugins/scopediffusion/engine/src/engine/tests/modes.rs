@@ -9,7 +9,7 @@ fn largest_values(parameters: Parameters, pace: Pace, frames: usize) -> (f32, f3
     let (mut first, mut largest) = (0.0_f32, 0.0_f32);
     for frame in 0..frames {
         if process(&mut engine, 1) == Outcome::Picture {
-            let values = engine.picture.values.iter();
+            let values = engine.drawn.values.iter();
             let now = values.fold(0.0_f32, |largest, value| largest.max(value.abs()));
             if frame < 10 {
                 first = first.max(now);
@@ -58,7 +58,7 @@ fn every_way_of_guidance_shows_something_else() {
         let mut engine = engine(Batching::Sequential, stepping(&[749, 499]));
         patch(&mut engine, json);
         process(&mut engine, 1);
-        engine.picture.values
+        engine.drawn.values
     };
     let pictures = [
         r#"{"cfg_type": "none", "guidance_scale": 1.5}"#,
@@ -99,7 +99,7 @@ fn guidance_may_begin_and_end_while_frames_are_in_flight() {
         process(&mut engine, number as u8);
     }
 
-    assert!(engine.picture.values.iter().all(|value| value.abs() < 1e3));
+    assert!(engine.drawn.values.iter().all(|value| value.abs() < 1e3));
 }
 
 /// Skips whatever it may.
@@ -406,4 +406,25 @@ fn a_distilled_model_is_fed_its_guidance_scale_as_waves() {
 
     patch(&mut engine, r#"{"guidance_scale": 1}"#);
     assert_eq!(guidance(&engine)[..6], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn warming_up_changes_nothing_that_is_seen() {
+    for batching in [Batching::Stream, Batching::Sequential] {
+        let shown = |warm: &[u8]| {
+            let mut engine = engine(batching, stepping(&[749, 499, 249]));
+            let mut pictures = Vec::new();
+            for number in 0..6 {
+                if warm.contains(&number) {
+                    engine.warm_up().unwrap();
+                }
+                if process(&mut engine, number) == Outcome::Picture {
+                    pictures.push(written(&engine));
+                }
+            }
+            pictures
+        };
+
+        assert_eq!(shown(&[0, 3]), shown(&[]), "{batching:?}");
+    }
 }

@@ -117,7 +117,7 @@ fn an_encoder_of_mean_and_variance_is_read_for_its_mean() {
 
     let mut latent = Tensor::default();
     model
-        .encode(&[0.0; 3 * 16 * 8], (16, 8), &mut latent, &Watch::default())
+        .encode(&[0; 3 * 16 * 8], (16, 8), &mut latent, &Watch::default())
         .unwrap();
 
     assert_eq!(

@@ -1,0 +1,389 @@
+//! A graph's tensors for one set of shapes: allocated once, bound once, run many times.
+//!
+//! ```text
+//!  CPU     engine writes ──► input ──► graph ──► output ──► engine reads            no copy
+//!  device  pinned ──► input ──► graph ──► output ──► pinned                one wait at the end
+//! ```
+//!
+//! In front of an encoder and behind a decoder stands a graph of [`crate::onnx::picture`], with the
+//! tensor between the two bound to both, so that pictures come and go as bytes.
+//!
+//! Decision: runs go to the C interface by themselves. `ort`'s own makes a list of the outputs at
+//! every run, and ours are known.
+
+#![allow(
+    unsafe_code,
+    reason = "runs a binding without the allocations that ort makes for it"
+)]
+
+use std::fmt;
+use std::ptr;
+use std::time::Instant;
+
+use ::ort::AsPointer;
+use ::ort::session::{IoBinding, RunOptions, Session};
+use ::ort::value::{TensorElementType, ValueType};
+
+use super::super::{Feed, Form, Output, Read, Values};
+use super::slot::{Place, Slot};
+use crate::onnx::picture;
+use crate::watch::Watch;
+
+/// What a run says when it fails: the runtime's own words.
+pub(super) type Failure = String;
+
+#[expect(clippy::needless_pass_by_value, reason = "handed to map_err")]
+fn text(error: ::ort::Error) -> Failure {
+    error.message().to_string()
+}
+
+/// The sessions of one graph.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pub(super) main: Session,
+    /// From or into bytes.
+    pub(super) picture: Option<Session>,
+    /// Whether `main` records its work as CUDA graphs.
+    pub(super) recording: bool,
+}
+
+/// Tensors for one set of shapes.
+#[derive(Debug)]
+pub(super) struct Bound {
+    inputs: Vec<Input>,
+    outputs: Vec<Given>,
+    binding: IoBinding,
+    recorded: Option<Recorded>,
+    /// When it was used last.
+    pub(super) used: u64,
+}
+
+#[derive(Debug)]
+struct Input {
+    name: String,
+    slot: Slot,
+    /// The same as bytes.
+    picture: Option<(Slot, IoBinding)>,
+}
+
+#[derive(Debug)]
+struct Given {
+    name: String,
+    form: Form,
+    slot: Slot,
+    picture: Option<Picture>,
+}
+
+/// An output as bytes, and whether all of it was numbers.
+#[derive(Debug)]
+struct Picture {
+    bytes: Slot,
+    fault: Slot,
+    binding: IoBinding,
+}
+
+/// A CUDA graph has its tensors' addresses in it, so each set of shapes has one of its own.
+struct Recorded {
+    options: RunOptions,
+    done: bool,
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded")
+            .field("done", &self.done)
+            .finish()
+    }
+}
+
+/// Name of the option that says which CUDA graph a run belongs to; -1 is none.
+const GRAPH_ID: &str = "gpu_graph_id";
+
+impl Bound {
+    /// Allocates for `feeds`, writes them, and runs once to find out what comes out.
+    ///
+    /// - `number`: of the CUDA graph that its runs become, if they become one.
+    pub(super) fn new(
+        sessions: &mut Sessions,
+        place: &Place,
+        (feeds, wanted): (&[Feed<'_>], &[(&str, Form)]),
+        number: u64,
+    ) -> Result<Self, Failure> {
+        let mut bound = Self {
+            inputs: Vec::with_capacity(feeds.len()),
+            outputs: Vec::with_capacity(wanted.len()),
+            binding: sessions.main.create_binding().map_err(text)?,
+            recorded: None,
+            used: 0,
+        };
+        for feed in feeds {
+            let kind = kind_of(&sessions.main, feed.name)?;
+            let slot = Slot::new(place, kind, feed.shape)?;
+            let bind = bound.binding.bind_input(feed.name, slot.tensor());
+            bind.map_err(text)?;
+            let mut input = Input {
+                name: feed.name.into(),
+                slot,
+                picture: None,
+            };
+            if matches!(feed.values, Values::Bytes(_)) {
+                input.take_bytes(sessions, place)?;
+            }
+            bound.inputs.push(input);
+        }
+        bound.write(feeds, place)?;
+        bound.take_pictures_in(sessions, None)?;
+        bound.discover(sessions, place, wanted)?;
+        if sessions.recording {
+            let mut options = RunOptions::new().map_err(text)?;
+            options.disable_device_sync().map_err(text)?;
+            options.set(GRAPH_ID, number.to_string()).map_err(text)?;
+            let done = false;
+            bound.recorded = Some(Recorded { options, done });
+        }
+        Ok(bound)
+    }
+
+    /// Runs for the first time, and allocates what comes out.
+    fn discover(
+        &mut self,
+        sessions: &mut Sessions,
+        place: &Place,
+        wanted: &[(&str, Form)],
+    ) -> Result<(), Failure> {
+        let mut options = RunOptions::new().map_err(text)?;
+        if sessions.recording {
+            options.set(GRAPH_ID, "-1").map_err(text)?;
+        }
+        for (name, _) in wanted {
+            let bind = self.binding.bind_output_to_device(*name, place.memory());
+            bind.map_err(text)?;
+        }
+        let run = sessions
+            .main
+            .run_binding_with_options(&self.binding, &options);
+        let found = run.map_err(text)?;
+        for (name, form) in wanted {
+            let value = found.get(*name).ok_or(format!("it has no `{name}`"))?;
+            let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
+                return Err(format!("its output `{name}` is no tensor"));
+            };
+            let side = |side: &i64| usize::try_from(*side).unwrap_or(0);
+            let sides: Vec<usize> = shape.iter().map(side).collect();
+            let mut slot = Slot::new(place, *ty, &sides)?;
+            slot.take(value, place.queue())?;
+            self.outputs.push(Given {
+                name: (*name).into(),
+                form: *form,
+                slot,
+                picture: None,
+            });
+        }
+        drop(found);
+        for output in &mut self.outputs {
+            let bind = self
+                .binding
+                .bind_output(output.name.as_str(), output.slot.tensor_mut());
+            bind.map_err(text)?;
+            if output.form == Form::Bytes {
+                output.give_bytes(sessions, place)?;
+            }
+        }
+        self.give_pictures_out(sessions, None)
+    }
+
+    /// Whether it was made for such feeds and outputs.
+    pub(super) fn fits(&self, feeds: &[Feed<'_>], wanted: &[(&str, Form)]) -> bool {
+        let as_fed = |(input, feed): (&Input, &Feed<'_>)| {
+            input.name == feed.name
+                && input.slot.shape() == feed.shape
+                && input.picture.is_some() == matches!(feed.values, Values::Bytes(_))
+        };
+        let as_wanted = |(output, (name, form)): (&Given, &(&str, Form))| {
+            output.name == *name && output.form == *form
+        };
+        self.inputs.len() == feeds.len()
+            && self.outputs.len() == wanted.len()
+            && self.inputs.iter().zip(feeds).all(as_fed)
+            && self.outputs.iter().zip(wanted).all(as_wanted)
+    }
+
+    /// Whether the next run records a CUDA graph.
+    pub(super) fn records_next(&self) -> bool {
+        self.recorded
+            .as_ref()
+            .is_some_and(|recorded| !recorded.done)
+    }
+
+    /// Writes the feeds; those that are there already stay.
+    pub(super) fn write(&mut self, feeds: &[Feed<'_>], place: &Place) -> Result<(), Failure> {
+        for (input, feed) in self.inputs.iter_mut().zip(feeds) {
+            let slot = match &mut input.picture {
+                Some((bytes, _)) => bytes,
+                None => &mut input.slot,
+            };
+            let written = slot.write(feed.values, feed.stamp, place.queue());
+            written.map_err(|reason| format!("input `{}`: {reason}", feed.name))?;
+        }
+        Ok(())
+    }
+
+    /// Runs everything once.
+    pub(super) fn run(
+        &mut self,
+        sessions: &mut Sessions,
+        options: Option<&RunOptions>,
+        watch: &Watch,
+    ) -> Result<(), Failure> {
+        self.take_pictures_in(sessions, options)?;
+        let began = Instant::now();
+        let own = self.recorded.as_ref().map(|recorded| &recorded.options);
+        let run = execute(&mut sessions.main, &self.binding, own.or(options));
+        watch.add(began.elapsed());
+        run?;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.done = true;
+        }
+        self.give_pictures_out(sessions, options)
+    }
+
+    /// Sets the way of the outputs back to the host going, and waits for it.
+    pub(super) fn fetch(&self, place: &Place) -> Result<(), Failure> {
+        let Some(queue) = place.queue() else {
+            return Ok(());
+        };
+        for output in &self.outputs {
+            match &output.picture {
+                Some(picture) => {
+                    picture.bytes.fetch(queue)?;
+                    picture.fault.fetch(queue)?;
+                }
+                None => output.slot.fetch(queue)?,
+            }
+        }
+        queue.wait()
+    }
+
+    /// Shows the outputs.
+    pub(super) fn show(&mut self, read: &mut Read<'_>) -> Result<(), Failure> {
+        for (at, output) in self.outputs.iter_mut().enumerate() {
+            let shown = match &mut output.picture {
+                Some(picture) => Output::Picture {
+                    shape: output.slot.shape(),
+                    sound: picture.fault.read()?.1.iter().all(|fault| *fault == 0.0),
+                    bytes: picture.bytes.bytes(),
+                },
+                None => {
+                    let (shape, values) = output
+                        .slot
+                        .read()
+                        .map_err(|reason| format!("output `{}`: {reason}", output.name))?;
+                    Output::Real { shape, values }
+                }
+            };
+            read(at, shown);
+        }
+        Ok(())
+    }
+
+    fn take_pictures_in(
+        &self,
+        sessions: &mut Sessions,
+        options: Option<&RunOptions>,
+    ) -> Result<(), Failure> {
+        let pictures = self
+            .inputs
+            .iter()
+            .filter_map(|input| input.picture.as_ref());
+        for ((_, binding), session) in pictures.zip(&mut sessions.picture) {
+            execute(session, binding, options)?;
+        }
+        Ok(())
+    }
+
+    fn give_pictures_out(
+        &self,
+        sessions: &mut Sessions,
+        options: Option<&RunOptions>,
+    ) -> Result<(), Failure> {
+        let pictures = self
+            .outputs
+            .iter()
+            .filter_map(|output| output.picture.as_ref());
+        for (picture, session) in pictures.zip(&mut sessions.picture) {
+            execute(session, &picture.binding, options)?;
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    fn take_bytes(&mut self, sessions: &Sessions, place: &Place) -> Result<(), Failure> {
+        let session = sessions.picture.as_ref();
+        let session = session.ok_or(format!("its input `{}` takes no pictures", self.name))?;
+        let shape = interleaved(self.slot.shape());
+        let shape = shape.ok_or(format!("its input `{}` is no picture", self.name))?;
+        let bytes = Slot::new(place, TensorElementType::Uint8, &shape)?;
+        let mut binding = session.create_binding().map_err(text)?;
+        let bind = binding.bind_input(picture::BYTES, bytes.tensor());
+        bind.map_err(text)?;
+        let bind = binding.bind_output(picture::VALUES, self.slot.tensor_mut());
+        bind.map_err(text)?;
+        self.picture = Some((bytes, binding));
+        Ok(())
+    }
+}
+
+impl Given {
+    fn give_bytes(&mut self, sessions: &Sessions, place: &Place) -> Result<(), Failure> {
+        let session = sessions.picture.as_ref();
+        let session = session.ok_or(format!("its output `{}` gives no pictures", self.name))?;
+        let shape = interleaved(self.slot.shape());
+        let found = self.slot.shape();
+        let shape = shape.ok_or(format!("it makes a picture of {found:?}"))?;
+        let mut bytes = Slot::new(place, TensorElementType::Uint8, &shape)?;
+        let mut fault = Slot::new(place, TensorElementType::Float32, &[])?;
+        let mut binding = session.create_binding().map_err(text)?;
+        let bind = binding.bind_input(picture::VALUES, self.slot.tensor());
+        bind.map_err(text)?;
+        let bind = binding.bind_output(picture::BYTES, bytes.tensor_mut());
+        bind.map_err(text)?;
+        let bind = binding.bind_output(picture::FAULT, fault.tensor_mut());
+        bind.map_err(text)?;
+        self.picture = Some(Picture {
+            bytes,
+            fault,
+            binding,
+        });
+        Ok(())
+    }
+}
+
+/// `[1, 3, H, W]` as bytes lie, `[1, H, W, 3]`.
+fn interleaved(shape: &[usize]) -> Option<[usize; 4]> {
+    match shape {
+        [1, 3, height, width] => Some([1, *height, *width, 3]),
+        _ => None,
+    }
+}
+
+fn kind_of(session: &Session, input: &str) -> Result<TensorElementType, Failure> {
+    let port = session.inputs().iter().find(|port| port.name() == input);
+    match port.map(|port| port.dtype()) {
+        Some(ValueType::Tensor { ty, .. }) => Ok(*ty),
+        _ => Err(format!("it has no input `{input}`")),
+    }
+}
+
+fn execute(
+    session: &mut Session,
+    binding: &IoBinding,
+    options: Option<&RunOptions>,
+) -> Result<(), Failure> {
+    let options = options.map_or(ptr::null(), AsPointer::ptr);
+    // SAFETY: all three live through the call; the session is borrowed alone, as a run asks for.
+    let status =
+        unsafe { (::ort::api().RunWithBinding)(session.ptr().cast_mut(), options, binding.ptr()) };
+    // SAFETY: the status was just returned and is given to nobody else.
+    unsafe { ::ort::Error::result_from_status(status) }.map_err(text)
+}
