@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::fake;
 use crate::parameters::WeightedPrompt;
-use crate::{CfgType, InputMode, Layout};
+use crate::{CfgType, FrameView, FrameViewMut, InputMode, Layout};
 
 mod golden;
 mod modes;

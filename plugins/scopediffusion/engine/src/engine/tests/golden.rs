@@ -4,7 +4,9 @@
 
 use std::fs;
 
+use super::super::waiting::Entry;
 use super::*;
+use crate::frame;
 use crate::golden::{self, Golden, PROMPT, assert_close};
 use crate::{Device, Folder, OrtBackend, Provider};
 
