@@ -77,7 +77,8 @@ fn add_candidates(
             section.push(line);
         }
     }
-    section.retain(|line| line != "a=end-of-candidates");
+    // `a=` is how newer webrtcbins write the end of the candidates into their description.
+    section.retain(|line| line != "a=end-of-candidates" && line != "a=");
     section.push("a=end-of-candidates".into());
 }
 
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn every_live_section_ends_with_the_candidates_and_their_end() {
         let candidate = "candidate:1 1 UDP 1 127.0.0.1 5000 typ host";
-        let written = format!("a={candidate}\r\na=end-of-candidates\r\nm=audio");
+        let written = format!("a={candidate}\r\na=\r\na=end-of-candidates\r\nm=audio");
         let text = OURS.replace("m=audio", &written);
 
         let answer = complete(&text, &plan(), &[(0, candidate.into())]);
@@ -132,6 +133,7 @@ mod tests {
                 1
             );
             assert_eq!(lines.last().unwrap(), "a=end-of-candidates");
+            assert!(!lines.contains(&"a=".into()));
         }
         assert!(
             !lines_of(&answer, "application")

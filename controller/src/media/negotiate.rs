@@ -33,7 +33,10 @@ impl Gathering {
             "on-ice-candidate",
             false,
             glib::closure!(move |_: &gst::Element, line: u32, candidate: &str| {
-                found.lock().unwrap().push((line, candidate.to_owned()));
+                // Since GStreamer 1.26 an empty one marks the end.
+                if !candidate.is_empty() {
+                    found.lock().unwrap().push((line, candidate.to_owned()));
+                }
             }),
         );
         let changed = gathering.changed.clone();

@@ -267,9 +267,10 @@ fn with_candidates(text: &str, candidates: &[IceCandidate]) -> String {
         if index > 0 {
             whole.push_str("m=");
         }
-        let kept = section
-            .lines()
-            .filter(|line| !line.starts_with("a=candidate:") && *line != "a=end-of-candidates");
+        // `a=` is how newer webrtcbins write the end of the candidates.
+        let kept = section.lines().filter(|line| {
+            !line.starts_with("a=candidate:") && !["a=end-of-candidates", "a="].contains(line)
+        });
         for line in kept {
             whole.push_str(line);
             whole.push_str("\r\n");
@@ -288,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_whole_offer_has_every_candidate_once_in_each_section() {
-        let text = "v=0\r\ns=-\r\nm=video 9 X 96\r\na=candidate:1 old\r\na=mid:video0\r\nm=application 9 Y z\r\na=mid:application1\r\n";
+        let text = "v=0\r\ns=-\r\nm=video 9 X 96\r\na=candidate:1 old\r\na=\r\na=mid:video0\r\nm=application 9 Y z\r\na=mid:application1\r\n";
         let found =
             [
                 IceCandidate::new("candidate:1 1 UDP 1 127.0.0.1 5000 typ host", None, Some(0))
