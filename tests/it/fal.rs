@@ -7,6 +7,7 @@ mod dialects;
 mod encoded;
 mod fallback;
 mod faults;
+mod hardware;
 mod limits;
 mod lost;
 mod patient;

@@ -89,7 +89,9 @@ pub enum Hardware {
 ///
 /// Trap: `vp8enc` and `vp8dec` with two threads spin against everything else on a busy machine, and are 4 to 80
 /// times slower than with one. A positive `cpu-used` adapts to a share of the processor; negative ones stay put.
-const LIVE_SETTINGS: [(&str, &[(&str, &str)]); 6] = [
+///
+/// What an element's version lacks is left as it is: names changed, and several families share a prefix.
+const LIVE_SETTINGS: [(&str, &[(&str, &str)]); 11] = [
     (
         "vp8enc",
         &[
@@ -133,6 +135,7 @@ const LIVE_SETTINGS: [(&str, &[(&str, &str)]); 6] = [
         "nv",
         &[
             ("preset", "low-latency-hq"),
+            ("tune", "ultra-low-latency"),
             ("zerolatency", "true"),
             ("rc-mode", "cbr"),
             ("gop-size", "-1"),
@@ -146,6 +149,49 @@ const LIVE_SETTINGS: [(&str, &[(&str, &str)]); 6] = [
             ("key-int-max", "1024"),
             ("b-frames", "0"),
             ("target-usage", "6"),
+        ],
+    ),
+    (
+        "qsv",
+        &[
+            ("rate-control", "cbr"),
+            ("low-latency", "true"),
+            ("b-frames", "0"),
+            ("target-usage", "6"),
+        ],
+    ),
+    (
+        "msdk",
+        &[
+            ("rate-control", "cbr"),
+            ("async-depth", "1"),
+            ("gop-size", "3000"),
+            ("b-frames", "0"),
+        ],
+    ),
+    (
+        "mf",
+        &[
+            ("rc-mode", "cbr"),
+            ("low-latency", "true"),
+            ("gop-size", "3000"),
+            ("bframes", "0"),
+        ],
+    ),
+    (
+        "amf",
+        &[
+            ("usage", "ultra-low-latency"),
+            ("rate-control", "cbr"),
+            ("gop-size", "3000"),
+        ],
+    ),
+    (
+        "vtenc",
+        &[
+            ("realtime", "true"),
+            ("allow-frame-reordering", "false"),
+            ("max-keyframe-interval", "3000"),
         ],
     ),
     ("vp8dec", &[("threads", "1")]),

@@ -104,6 +104,7 @@ impl Attempt {
             policy: settings.ice_transport_policy,
             app_servers,
             queue_size: settings.queue_size as usize,
+            hardware: element.hardware(),
         };
         let name = format!("connection-{}", self.number);
         self.link = Some(Link::new(element.as_ref(), &name, plan, flow, tell)?);

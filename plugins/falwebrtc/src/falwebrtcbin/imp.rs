@@ -10,6 +10,7 @@ use fal_client::Stage;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use webrtc_live::codec::Hardware;
 
 use super::errors::Refusal;
 use super::flow::Flow;
@@ -58,6 +59,8 @@ pub struct FalWebRTCBin {
     pub(super) clock: Mutex<Option<gst::Clock>>,
     /// Counts the application's sockets.
     pub(super) sockets: Mutex<u32>,
+    /// What next to encode and decode with.
+    pub(super) hardware: Mutex<Hardware>,
 }
 
 #[glib::object_subclass]
@@ -113,6 +116,7 @@ impl ObjectSubclass for FalWebRTCBin {
             told_latency: Mutex::default(),
             clock: Mutex::default(),
             sockets: Mutex::default(),
+            hardware: Mutex::new(Hardware::Preferred),
         }
     }
 }
@@ -255,6 +259,8 @@ impl BinImpl for FalWebRTCBin {
             );
             // A far end that hangs up shows as an error of sctpenc, which the peer connection's state tells as well.
             if !source.contains("sctp") {
+                // Hardware may start and then refuse a size, a format or one stream too many.
+                *self.hardware.lock().unwrap() = Hardware::Avoided;
                 self.link_failed(error.error().message());
             }
         }
@@ -278,6 +284,7 @@ impl FalWebRTCBin {
         self.flow.begin(settings.fallback, capacity, bound);
         *self.progress.lock().unwrap() = Progress::default();
         *self.told_latency.lock().unwrap() = gst::ClockTime::ZERO;
+        *self.hardware.lock().unwrap() = Hardware::Preferred;
         let running = self.launch(&settings)?;
         *self.running.lock().unwrap() = Some(running);
         Ok(())

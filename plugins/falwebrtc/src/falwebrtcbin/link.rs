@@ -14,6 +14,7 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 use webrtc_live::bitrate::Report;
+use webrtc_live::codec::Hardware;
 use webrtc_live::{Codec, MediaError, Reports, make};
 
 use super::flow::Flow;
@@ -62,6 +63,7 @@ pub(crate) struct Plan {
     /// As the app handed them out.
     pub(crate) app_servers: Vec<IceServer>,
     pub(crate) queue_size: usize,
+    pub(crate) hardware: Hardware,
 }
 
 /// One connection's media.
@@ -119,7 +121,7 @@ impl Link {
         receive::on_pads(
             &link.bin,
             &link.webrtcbin,
-            &link.reports,
+            (&link.reports, link.plan.hardware),
             Arc::new(arrivals),
         );
         link.bin.set_state(gst::State::Playing)?;
@@ -276,7 +278,8 @@ impl Link {
         let sender = Sender::new(
             &self.bin,
             &self.webrtcbin,
-            (codec, self.ssrc, encoded.is_some()),
+            (codec, self.ssrc),
+            encoded.is_none().then_some(self.plan.hardware),
             self.flow.waiting_for_encoder(self.plan.queue_size),
             Arc::new(move |timestamp, sent| leaving.leaving(timestamp, sent)),
             Arc::new(move |bits| packets.count(|meter, _| meter.sent_bits += bits)),

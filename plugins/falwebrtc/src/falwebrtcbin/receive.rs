@@ -25,7 +25,7 @@ pub(crate) trait Arrivals: Send + Sync {
 pub(crate) fn on_pads(
     bin: &gst::Bin,
     webrtcbin: &gst::Element,
-    reports: &Reports,
+    (reports, hardware): (&Reports, Hardware),
     arrivals: Arc<dyn Arrivals>,
 ) {
     let (bin, reports) = (bin.downgrade(), reports.clone());
@@ -44,7 +44,7 @@ pub(crate) fn on_pads(
         let built = match caps.structure(0).filter(first) {
             Some(rtp) => {
                 let encoding = rtp.get("encoding-name").unwrap_or_default();
-                decode(&bin, pad, encoding, &arrivals)
+                decode(&bin, pad, (encoding, hardware), &arrivals)
             }
             None => discard(&bin, pad),
         };
@@ -57,10 +57,10 @@ pub(crate) fn on_pads(
 fn decode(
     bin: &gst::Bin,
     pad: &gst::Pad,
-    encoding: &str,
+    (encoding, hardware): (&str, Hardware),
     arrivals: &Arc<dyn Arrivals>,
 ) -> Result<(), MediaError> {
-    let mut elements = codec::decoders(encoding, Hardware::Preferred)?;
+    let mut elements = codec::decoders(encoding, hardware)?;
     let told = arrivals.clone();
     let sink = outlet(move |sample| {
         if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps())

@@ -24,11 +24,12 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Builds appsrc ► encoder ► payloader (or without encoder, for what is `encoded`) in `bin` and links it to `webrtcbin`, after the answer chose the codec.
+    /// Builds appsrc ► encoder ► payloader (without encoder where there is nothing to `encode`) in `bin` and links it to `webrtcbin`, after the answer chose the codec.
     pub(crate) fn new(
         bin: &gst::Bin,
         webrtcbin: &gst::Element,
-        (codec, ssrc, encoded): (Codec, u32, bool),
+        (codec, ssrc): (Codec, u32),
+        encode: Option<Hardware>,
         capacity: usize,
         leaving: Arc<Leaving>,
         packets: Arc<Packets>,
@@ -39,11 +40,9 @@ impl Sender {
             .format(gst::Format::Time)
             .build();
         source.set_max_buffers(1);
-        let encoder = if encoded {
-            None
-        } else {
-            Some(Encoder::new(codec, Hardware::Preferred)?)
-        };
+        let encoder = encode
+            .map(|hardware| Encoder::new(codec, hardware))
+            .transpose()?;
         let payloader = codec::payloader(codec, payload_type(codec), ssrc)?;
         let form = make("capsfilter")?;
         form.set_property("caps", rtp_caps(codec, ssrc));
@@ -64,7 +63,11 @@ impl Sender {
             .static_pad("src")
             .ok_or_else(|| MediaError::Missing("a capsfilter's pad".into()))?;
         exit.link(&entry(webrtcbin)?)?;
-        let inlet = Arc::new(Inlet::new(source, capacity, encoded.then_some(codec)));
+        let inlet = Arc::new(Inlet::new(
+            source,
+            capacity,
+            encode.is_none().then_some(codec),
+        ));
         watch(&payloader, inlet.clone(), leaving, packets);
         for element in elements.iter().rev() {
             element.sync_state_with_parent()?;

@@ -7,6 +7,7 @@ use fal_client::{AppId, Endpoints, FalError, RawMessage, Stage, key_from};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use webrtc_live::codec::Hardware;
 
 use super::carrier::Carrier;
 use super::errors::{Refusal, check_installed};
@@ -94,6 +95,10 @@ fn pump_config(settings: &Settings, app: &str) -> Result<PumpConfig, FalError> {
 }
 
 impl FalWebRTCBin {
+    pub(crate) fn hardware(&self) -> Hardware {
+        *self.imp().hardware.lock().unwrap()
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         self.imp().settings.lock().unwrap().clone()
     }
