@@ -359,8 +359,8 @@ function setRate(rate) {
 /** Nice to know; the page works without. */
 async function describeServer() {
   const [machine, health] = await Promise.allSettled([api.hardware(), api.health()]);
-  const memory = machine.value?.vram_gb;
-  machineHere = machine.value ? (memory ? `GPU, ${Math.round(memory)} GB` : "CPU") : "";
+  const { gpu, vram_gb: memory } = machine.value ?? {};
+  machineHere = machine.value ? (memory ? `${gpu ?? "GPU"}, ${Math.round(memory)} GB` : "CPU") : "";
   share.setAble(Boolean(machine.value?.spout?.available));
   cloud.begin();
   nameMachine({});

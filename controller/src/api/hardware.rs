@@ -16,7 +16,7 @@ pub(super) fn routes() -> Router<AppState> {
 
 async fn info(State(state): State<AppState>) -> Json<Value> {
     let spout = state.library.keepers.has_element("spoutsink");
-    let memory = tokio::task::spawn_blocking(gpu_memory).await.ok().flatten();
+    let gpu = tokio::task::spawn_blocking(gpu).await.ok().flatten();
     let absent = |what: &str| {
         json!({
             "available": false,
@@ -25,7 +25,7 @@ async fn info(State(state): State<AppState>) -> Json<Value> {
         })
     };
     Json(json!({
-        "vram_gb": memory.map(|memory| memory.total_mb / 1024.0),
+        "vram_gb": gpu.as_ref().map(|gpu| gpu.total_mb / 1024.0),
         "spout": if spout {
             json!({ "available": true, "reason": null, "install_hint": null })
         } else {
@@ -33,24 +33,28 @@ async fn info(State(state): State<AppState>) -> Json<Value> {
         },
         "ndi": absent("NDI"),
         "syphon": absent("Syphon"),
+        "gpu": gpu.map(|gpu| gpu.name),
     }))
 }
 
-/// Memory of the first GPU, MiB.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct GpuMemory {
+/// The first GPU.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Gpu {
+    pub(super) name: String,
+    /// Memory in use, MiB.
     pub(super) used_mb: f64,
+    /// Memory in all, MiB.
     pub(super) total_mb: f64,
 }
 
 /// Asks the driver's own tool, so no GPU library is linked or loaded. Blocks; `None` without an NVIDIA driver.
-pub(super) fn gpu_memory() -> Option<GpuMemory> {
+pub(super) fn gpu() -> Option<Gpu> {
     if !Path::new("/dev/nvidiactl").exists() {
         return None;
     }
     let output = Command::new("nvidia-smi")
         .args([
-            "--query-gpu=memory.used,memory.total",
+            "--query-gpu=memory.used,memory.total,name",
             "--format=csv,noheader,nounits",
             "--id=0",
         ])
@@ -61,11 +65,13 @@ pub(super) fn gpu_memory() -> Option<GpuMemory> {
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 
-fn parse(line: &str) -> Option<GpuMemory> {
-    let (used, total) = line.lines().next()?.split_once(',')?;
-    Some(GpuMemory {
-        used_mb: used.trim().parse().ok()?,
-        total_mb: total.trim().parse().ok()?,
+fn parse(text: &str) -> Option<Gpu> {
+    // The name comes last: it may hold a comma.
+    let mut fields = text.lines().next()?.splitn(3, ',').map(str::trim);
+    Some(Gpu {
+        used_mb: fields.next()?.parse().ok()?,
+        total_mb: fields.next()?.parse().ok()?,
+        name: fields.next()?.to_owned(),
     })
 }
 
@@ -76,13 +82,14 @@ mod tests {
     #[test]
     fn the_drivers_answer_is_read() {
         assert_eq!(
-            parse("513, 143771\n"),
-            Some(GpuMemory {
+            parse("513, 143771, NVIDIA H200\n"),
+            Some(Gpu {
+                name: "NVIDIA H200".into(),
                 used_mb: 513.0,
                 total_mb: 143_771.0
             })
         );
         assert_eq!(parse("No devices were found"), None);
-        assert_eq!(parse("[N/A], [N/A]"), None);
+        assert_eq!(parse("[N/A], [N/A], a, b"), None);
     }
 }

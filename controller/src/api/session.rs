@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::error::ApiError;
 use super::extract::JsonObject;
-use super::hardware::gpu_memory;
+use super::hardware::gpu;
 use super::parameters;
 
 pub(super) fn routes() -> Router<AppState> {
@@ -38,7 +38,7 @@ async fn update(
 }
 
 async fn metrics(State(state): State<AppState>) -> Json<Value> {
-    let memory = tokio::task::spawn_blocking(gpu_memory).await.ok().flatten();
+    let memory = tokio::task::spawn_blocking(gpu).await.ok().flatten();
     let gpu = memory.map_or_else(
         || json!({}),
         |memory| {
