@@ -1,8 +1,12 @@
 //! Pictures as cameras hold them ↔ pictures as graphs take them.
 //!
 //! Outside: bytes, interleaved, any channel order, rows padded to a stride. Inside: bytes
-//! `[H, W, 3]`, red first; what numbers they stand for is [`crate::onnx::picture`]'s. A view
-//! borrows the caller's memory; nothing here allocates.
+//! `[H, W, 3]`, red first. A view borrows the caller's memory; nothing here allocates.
+//!
+//! What numbers bytes stand for is told twice: by [`spread`] and [`gather`] for the host, and by the
+//! graphs of [`crate::onnx::picture`] for a device. Decision: on the CPU a loop of our own on the
+//! calling thread. The graphs would do, but hand every operation to a pool of threads, and on a
+//! machine with other work to do waiting for those takes longer than the work.
 
 use crate::error::EngineError;
 
@@ -148,6 +152,75 @@ pub(crate) fn write_frame(
     Ok(())
 }
 
+/// Pixels that are taken apart at a time: enough for the widest registers, few enough for the stack.
+const BLOCK: usize = 64;
+
+/// A picture as a network's numbers: `u8 / 255 * 2 − 1`.
+///
+/// - `picture`: `[H, W, 3]`.
+/// - `planes`: `[3, H, W]`; overwritten.
+pub(crate) fn spread(picture: &[u8], planes: &mut [f32]) {
+    let (red, rest) = planes.split_at_mut(planes.len() / 3);
+    let (green, blue) = rest.split_at_mut(red.len());
+    let blocks = red.chunks_mut(BLOCK).zip(green.chunks_mut(BLOCK));
+    let blocks = blocks.zip(blue.chunks_mut(BLOCK));
+    for (((red, green), blue), pixels) in blocks.zip(picture.chunks(3 * BLOCK)) {
+        let mut apart = [[0_u8; BLOCK]; 3];
+        let [first, second, third] = &mut apart;
+        let places = first.iter_mut().zip(second).zip(third);
+        for (((red, green), blue), pixel) in places.zip(pixels.chunks_exact(3)) {
+            (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
+        }
+        for (plane, bytes) in [red, green, blue].into_iter().zip(&apart) {
+            for (value, byte) in plane.iter_mut().zip(bytes) {
+                *value = f32::from(*byte) / 255.0 * 2.0 - 1.0;
+            }
+        }
+    }
+}
+
+/// A network's numbers as a picture, clamped and rounded half to even; false if any of them is none.
+///
+/// - `planes`: `[3, H, W]`.
+/// - `picture`: `[H, W, 3]`; overwritten.
+pub(crate) fn gather(planes: &[f32], picture: &mut [u8]) -> bool {
+    let (red, rest) = planes.split_at(planes.len() / 3);
+    let (green, blue) = rest.split_at(red.len());
+    let blocks = red.chunks(BLOCK).zip(green.chunks(BLOCK));
+    let blocks = blocks.zip(blue.chunks(BLOCK));
+    let mut fault = 0;
+    for (((red, green), blue), pixels) in blocks.zip(picture.chunks_mut(3 * BLOCK)) {
+        let mut apart = [[0_u8; BLOCK]; 3];
+        for (plane, bytes) in [red, green, blue].into_iter().zip(&mut apart) {
+            for (value, byte) in plane.iter().zip(bytes) {
+                fault |= u32::from(value.to_bits() & NO_NUMBER == NO_NUMBER);
+                *byte = to_byte(*value);
+            }
+        }
+        let [first, second, third] = &apart;
+        let places = first.iter().zip(second).zip(third);
+        for (((red, green), blue), pixel) in places.zip(pixels.chunks_exact_mut(3)) {
+            (pixel[0], pixel[1], pixel[2]) = (*red, *green, *blue);
+        }
+    }
+    fault == 0
+}
+
+/// The exponent of what is infinite or no number.
+const NO_NUMBER: u32 = 0x7f80_0000;
+
+/// A value in −1…1 as a byte; what is not a number becomes black.
+///
+/// Without branches and without `round_ties_even`, which older processors only have as a function:
+/// beside 2²³ a number has no digits behind the point, and the sum is rounded half to even.
+fn to_byte(value: f32) -> u8 {
+    const WHOLE: f32 = 8_388_608.0;
+    let share = value / 2.0 + 0.5;
+    let share = if share > 0.0 { share } else { 0.0 };
+    let share = if share < 1.0 { share } else { 1.0 };
+    (share * 255.0 + WHOLE).to_bits() as u8
+}
+
 /// Whether all values are finite; in blocks, because this looks at every value of every picture.
 pub(crate) fn are_numbers(values: &[f32]) -> bool {
     values.chunks(256).all(|block| {
@@ -233,6 +306,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bytes_and_numbers_turn_into_each_other_as_the_formula_says() {
+        for pixels in [1, 63, 64, 65, 300] {
+            let bytes: Vec<u8> = (0..3 * pixels).map(|k| (k * 7 % 256) as u8).collect();
+            let (mut planes, mut back) = (vec![9.0; 3 * pixels], vec![9; 3 * pixels]);
+
+            spread(&bytes, &mut planes);
+            assert_eq!(planes, crate::backend::fake::spread(&bytes));
+            assert!(gather(&planes, &mut back));
+            assert_eq!(back, bytes);
+
+            let wide: Vec<f32> = (0..3 * pixels).map(|k| k as f32 / 170.0 - 1.3).collect();
+            assert!(gather(&wide, &mut back));
+            assert_eq!(back, crate::backend::fake::gather(&wide));
+        }
+    }
+
+    #[test]
+    fn rounding_is_half_to_even_and_what_is_no_number_is_told() {
+        let halves = (0..255_u8).map(|k| (f32::from(k) + 0.5) / 255.0 * 2.0 - 1.0);
+        for value in halves.chain([-7.0, -1.0, 0.0, 1.0, 7.0]) {
+            let exact = ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+            assert_eq!(to_byte(value), exact, "{value}");
+        }
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 64, 299] {
+                let (mut planes, mut picture) = (vec![-1e30; 300], vec![0; 300]);
+                assert!(gather(&planes, &mut picture));
+                planes[at] = wrong;
+                assert!(!gather(&planes, &mut picture), "{wrong} at {at}");
+            }
+        }
+        assert_eq!(to_byte(f32::NAN), 0);
     }
 
     #[test]

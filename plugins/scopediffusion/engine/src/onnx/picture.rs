@@ -1,7 +1,8 @@
 //! The two small graphs between a picture's bytes and a network's numbers.
 //!
-//! They run where the network runs, so that what crosses over to a GPU is bytes, a quarter of the
-//! numbers or less. Both take any size.
+//! They run where the network runs, if that is a GPU: what crosses over is bytes, a quarter of the
+//! numbers or less. Both take any size. On the CPU [`crate::frame::spread`] and
+//! [`crate::frame::gather`] do the same.
 //!
 //! ```text
 //!  bytes u8 [1, H, W, 3] ──► values [1, 3, H, W] in −1…1                        for an encoder

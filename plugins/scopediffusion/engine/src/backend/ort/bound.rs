@@ -5,8 +5,9 @@
 //!  device  pinned ──► input ──► graph ──► output ──► pinned                one wait at the end
 //! ```
 //!
-//! In front of an encoder and behind a decoder stands a graph of [`crate::onnx::picture`], with the
-//! tensor between the two bound to both, so that pictures come and go as bytes.
+//! Pictures come and go as bytes. On a device a graph of [`crate::onnx::picture`] stands in front of
+//! an encoder and behind a decoder, with the tensor between the two bound to both; on the CPU
+//! [`crate::frame`] writes and reads the graph's own tensor.
 //!
 //! Decision: runs go to the C interface by themselves. `ort`'s own makes a list of the outputs at
 //! every run, and ours are known.
@@ -26,6 +27,7 @@ use ::ort::value::{TensorElementType, ValueType};
 
 use super::super::{Feed, Form, Output, Read, Values};
 use super::slot::{Place, Slot};
+use crate::frame;
 use crate::onnx::picture;
 use crate::watch::Watch;
 
@@ -41,7 +43,7 @@ fn text(error: ::ort::Error) -> Failure {
 #[derive(Debug)]
 pub(super) struct Sessions {
     pub(super) main: Session,
-    /// From or into bytes.
+    /// From or into bytes, on a device.
     pub(super) picture: Option<Session>,
     /// Whether `main` records its work as CUDA graphs.
     pub(super) recording: bool,
@@ -62,7 +64,9 @@ pub(super) struct Bound {
 struct Input {
     name: String,
     slot: Slot,
-    /// The same as bytes.
+    /// Whether it is fed pictures.
+    as_bytes: bool,
+    /// The same as bytes, where a graph makes one of the other.
     picture: Option<(Slot, IoBinding)>,
 }
 
@@ -72,6 +76,8 @@ struct Given {
     form: Form,
     slot: Slot,
     picture: Option<Picture>,
+    /// The same as bytes, where no graph makes them.
+    bytes: Vec<u8>,
 }
 
 /// An output as bytes, and whether all of it was numbers.
@@ -124,10 +130,11 @@ impl Bound {
             let mut input = Input {
                 name: feed.name.into(),
                 slot,
+                as_bytes: matches!(feed.values, Values::Bytes(_)),
                 picture: None,
             };
-            if matches!(feed.values, Values::Bytes(_)) {
-                input.take_bytes(sessions, place)?;
+            if let (true, Some(session)) = (input.as_bytes, &sessions.picture) {
+                input.take_bytes(session, place)?;
             }
             bound.inputs.push(input);
         }
@@ -177,6 +184,7 @@ impl Bound {
                 form: *form,
                 slot,
                 picture: None,
+                bytes: Vec::new(),
             });
         }
         drop(found);
@@ -186,7 +194,12 @@ impl Bound {
                 .bind_output(output.name.as_str(), output.slot.tensor_mut());
             bind.map_err(text)?;
             if output.form == Form::Bytes {
-                output.give_bytes(sessions, place)?;
+                let found = output.slot.shape();
+                let shape = interleaved(found).ok_or(format!("it makes a picture of {found:?}"))?;
+                match &sessions.picture {
+                    Some(session) => output.give_bytes(session, &shape, place)?,
+                    None => output.bytes.resize(shape.iter().product(), 0),
+                }
             }
         }
         self.give_pictures_out(sessions, None)
@@ -197,7 +210,7 @@ impl Bound {
         let as_fed = |(input, feed): (&Input, &Feed<'_>)| {
             input.name == feed.name
                 && input.slot.shape() == feed.shape
-                && input.picture.is_some() == matches!(feed.values, Values::Bytes(_))
+                && input.as_bytes == matches!(feed.values, Values::Bytes(_))
         };
         let as_wanted = |(output, (name, form)): (&Given, &(&str, Form))| {
             output.name == *name && output.form == *form
@@ -218,11 +231,11 @@ impl Bound {
     /// Writes the feeds; those that are there already stay.
     pub(super) fn write(&mut self, feeds: &[Feed<'_>], place: &Place) -> Result<(), Failure> {
         for (input, feed) in self.inputs.iter_mut().zip(feeds) {
-            let slot = match &mut input.picture {
-                Some((bytes, _)) => bytes,
-                None => &mut input.slot,
+            let written = match (&mut input.picture, feed.values) {
+                (Some((bytes, _)), values) => bytes.write(values, feed.stamp, place.queue()),
+                (None, Values::Bytes(bytes)) => input.slot.write_picture(bytes),
+                (None, values) => input.slot.write(values, feed.stamp, place.queue()),
             };
-            let written = slot.write(feed.values, feed.stamp, place.queue());
             written.map_err(|reason| format!("input `{}`: {reason}", feed.name))?;
         }
         Ok(())
@@ -267,17 +280,30 @@ impl Bound {
     /// Shows the outputs.
     pub(super) fn show(&mut self, read: &mut Read<'_>) -> Result<(), Failure> {
         for (at, output) in self.outputs.iter_mut().enumerate() {
-            let shown = match &mut output.picture {
-                Some(picture) => Output::Picture {
-                    shape: output.slot.shape(),
+            let Given {
+                slot,
+                bytes,
+                picture,
+                ..
+            } = output;
+            let of_output = |reason| format!("output `{}`: {reason}", output.name);
+            let shown = match (picture, output.form) {
+                (Some(picture), _) => Output::Picture {
+                    shape: slot.shape(),
                     sound: picture.fault.read()?.1.iter().all(|fault| *fault == 0.0),
                     bytes: picture.bytes.bytes(),
                 },
-                None => {
-                    let (shape, values) = output
-                        .slot
-                        .read()
-                        .map_err(|reason| format!("output `{}`: {reason}", output.name))?;
+                (None, Form::Bytes) => {
+                    let (shape, values) = slot.read().map_err(of_output)?;
+                    let sound = frame::gather(values, bytes);
+                    Output::Picture {
+                        shape,
+                        bytes,
+                        sound,
+                    }
+                }
+                (None, Form::Real) => {
+                    let (shape, values) = slot.read().map_err(of_output)?;
                     Output::Real { shape, values }
                 }
             };
@@ -318,9 +344,7 @@ impl Bound {
 }
 
 impl Input {
-    fn take_bytes(&mut self, sessions: &Sessions, place: &Place) -> Result<(), Failure> {
-        let session = sessions.picture.as_ref();
-        let session = session.ok_or(format!("its input `{}` takes no pictures", self.name))?;
+    fn take_bytes(&mut self, session: &Session, place: &Place) -> Result<(), Failure> {
         let shape = interleaved(self.slot.shape());
         let shape = shape.ok_or(format!("its input `{}` is no picture", self.name))?;
         let bytes = Slot::new(place, TensorElementType::Uint8, &shape)?;
@@ -335,13 +359,13 @@ impl Input {
 }
 
 impl Given {
-    fn give_bytes(&mut self, sessions: &Sessions, place: &Place) -> Result<(), Failure> {
-        let session = sessions.picture.as_ref();
-        let session = session.ok_or(format!("its output `{}` gives no pictures", self.name))?;
-        let shape = interleaved(self.slot.shape());
-        let found = self.slot.shape();
-        let shape = shape.ok_or(format!("it makes a picture of {found:?}"))?;
-        let mut bytes = Slot::new(place, TensorElementType::Uint8, &shape)?;
+    fn give_bytes(
+        &mut self,
+        session: &Session,
+        shape: &[usize],
+        place: &Place,
+    ) -> Result<(), Failure> {
+        let mut bytes = Slot::new(place, TensorElementType::Uint8, shape)?;
         let mut fault = Slot::new(place, TensorElementType::Float32, &[])?;
         let mut binding = session.create_binding().map_err(text)?;
         let bind = binding.bind_input(picture::VALUES, self.slot.tensor());

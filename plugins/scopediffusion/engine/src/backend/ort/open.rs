@@ -29,6 +29,8 @@ pub(crate) struct Opener<'b> {
     device: Device,
     cache_dir: Option<PathBuf>,
     queue: Option<Arc<Queue>>,
+    /// Graphs turn bytes into numbers and back.
+    picture_graphs: bool,
 }
 
 /// Tells how full a device is.
@@ -75,6 +77,7 @@ impl OrtBackend {
             backend: self,
             device,
             cache_dir: opening.cache_dir.clone(),
+            picture_graphs: queue.is_some(),
             queue,
         })
     }
@@ -115,6 +118,15 @@ impl Opener<'_> {
     /// What tells how full the device is; `None` on the CPU.
     pub(crate) fn gauge(&self) -> Option<Gauge> {
         self.queue.clone().map(Gauge)
+    }
+
+    /// The same, with the graphs for pictures that a device has.
+    #[cfg(test)]
+    pub(super) fn with_picture_graphs(self) -> Self {
+        Self {
+            picture_graphs: true,
+            ..self
+        }
     }
 
     /// Opens one part of a model.
@@ -284,6 +296,9 @@ impl Opener<'_> {
             "vae_decoder" => picture::into_bytes(halves(main.outputs())),
             _ => return Ok(None),
         };
+        if !self.picture_graphs {
+            return Ok(None);
+        }
         let opened = self.builder(PLAIN, None)?.commit_from_memory(&content);
         let opened = opened.map_err(|error| self.backend.failed(error.message()))?;
         Ok(Some(opened))

@@ -22,6 +22,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::super::Values;
 use super::queue::{Pinned, Queue};
+use crate::frame;
 
 /// Where a graph computes.
 #[derive(Debug)]
@@ -212,6 +213,29 @@ impl Slot {
             unsafe { queue.copy(there, here, self.size())? };
         }
         self.stamp = stamp;
+        Ok(())
+    }
+
+    /// Writes a picture, `[H, W, 3]`, into a tensor `[1, 3, H, W]` on the host.
+    pub(super) fn write_picture(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if bytes.len() != self.count {
+            let shape = &self.shape;
+            return Err(format!(
+                "a picture of {} bytes for a tensor of {shape:?}",
+                bytes.len()
+            ));
+        }
+        match self.kind {
+            TensorElementType::Float32 => frame::spread(bytes, self.values_mut()),
+            TensorElementType::Float16 => {
+                let mut wide = std::mem::take(&mut self.wide);
+                wide.resize(self.count, 0.0);
+                frame::spread(bytes, &mut wide);
+                self.values_mut::<f16>().convert_from_f32_slice(&wide);
+                self.wide = wide;
+            }
+            kind => return Err(format!("an input of an unexpected type ({kind:?})")),
+        }
         Ok(())
     }
 

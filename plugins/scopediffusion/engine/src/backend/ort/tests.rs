@@ -14,7 +14,12 @@ const INT64: u64 = 7;
 const HALF: u64 = 10;
 
 /// A graph with the content of `model` in the place of `role`.
-fn opened(role: &str, content: Vec<u8>) -> Box<dyn Graph> {
+fn opened(role: &str, content: &[u8]) -> Box<dyn Graph> {
+    opened_as(role, content, false)
+}
+
+/// - `like_a_device`: pictures go through graphs, as they do on a GPU.
+fn opened_as(role: &str, content: &[u8], like_a_device: bool) -> Box<dyn Graph> {
     let backend =
         OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
     let copy = golden::copy_of(&golden::model_dir());
@@ -30,6 +35,10 @@ fn opened(role: &str, content: Vec<u8>) -> Box<dyn Graph> {
         index: 0,
     };
     let opener = backend.on(&device.into()).unwrap();
+    let opener = match like_a_device {
+        true => opener.with_picture_graphs(),
+        false => opener,
+    };
     opener.open(part, Changes::default()).unwrap()
 }
 
@@ -68,8 +77,13 @@ fn bytes_become_the_numbers_of_the_formula_exactly() {
         .map(|k| (k * 7 % 256) as u8)
         .collect();
     let shape = [1, 3, height, width];
-    for (kind, exact) in [(FLOAT, true), (HALF, false)] {
-        let mut graph = opened("vae_encoder", through(kind, FLOAT));
+    for (kind, exact, like_a_device) in [
+        (FLOAT, true, false),
+        (FLOAT, true, true),
+        (HALF, false, false),
+        (HALF, false, true),
+    ] {
+        let mut graph = opened_as("vae_encoder", &through(kind, FLOAT), like_a_device);
         for _ in 0..3 {
             let mut seen = Tensor::default();
             run(
@@ -99,39 +113,41 @@ fn numbers_become_the_bytes_of_the_formula_exactly_and_faults_are_found() {
     let values: Vec<f32> = (0..3 * height * width)
         .map(|k| k as f32 / 300.0 - 1.3)
         .collect();
-    let mut graph = opened("vae_decoder", through(FLOAT, FLOAT));
-    let mut half = opened("vae_decoder", through(FLOAT, HALF));
-    let look = |graph: &mut dyn Graph, values: &[f32]| {
-        let mut seen = (Vec::new(), false);
-        run(graph, &shape, Values::Real(values), &mut |_, output| {
-            let Output::Picture { bytes, sound, .. } = output else {
-                panic!("{output:?}")
-            };
-            seen = (bytes.to_vec(), sound);
-        });
-        seen
-    };
+    for like_a_device in [false, true] {
+        let open = |kind| opened_as("vae_decoder", &through(FLOAT, kind), like_a_device);
+        let (mut graph, mut half) = (open(FLOAT), open(HALF));
+        let look = |graph: &mut dyn Graph, values: &[f32]| {
+            let mut seen = (Vec::new(), false);
+            run(graph, &shape, Values::Real(values), &mut |_, output| {
+                let Output::Picture { bytes, sound, .. } = output else {
+                    panic!("{output:?}")
+                };
+                seen = (bytes.to_vec(), sound);
+            });
+            seen
+        };
 
-    assert_eq!(look(&mut *graph, &values), (gather(&values), true));
-    let rounded = values
-        .iter()
-        .map(|value| half::f16::from_f32(*value).to_f32());
-    let rounded: Vec<f32> = rounded.collect();
-    assert_eq!(look(&mut *half, &values), (gather(&rounded), true));
-    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let mut values = values.clone();
-        values[77] = wrong;
-        assert!(!look(&mut *graph, &values).1, "{wrong}");
-        assert!(!look(&mut *half, &values).1, "{wrong} in 16 bits");
+        assert_eq!(look(&mut *graph, &values), (gather(&values), true));
+        let rounded = values
+            .iter()
+            .map(|value| half::f16::from_f32(*value).to_f32());
+        let rounded: Vec<f32> = rounded.collect();
+        assert_eq!(look(&mut *half, &values), (gather(&rounded), true));
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = values.clone();
+            values[77] = wrong;
+            assert!(!look(&mut *graph, &values).1, "{wrong}");
+            assert!(!look(&mut *half, &values).1, "{wrong} in 16 bits");
+        }
+        assert!(look(&mut *graph, &values).1, "and the next is sound again");
     }
-    assert!(look(&mut *graph, &values).1, "and the next is sound again");
 }
 
 #[test]
 fn whole_numbers_are_fed_as_the_file_wants_them() {
     let ids: Vec<i64> = vec![3, -5, 70_000, 9];
     for kind in [INT32, INT64, FLOAT] {
-        let mut graph = opened("unet", through(kind, FLOAT));
+        let mut graph = opened("unet", &through(kind, FLOAT));
         let mut seen = Tensor::default();
 
         let take = &mut |_, output: Output<'_>| seen.take(output);
@@ -144,7 +160,7 @@ fn whole_numbers_are_fed_as_the_file_wants_them() {
 #[test]
 fn timesteps_are_fed_as_the_file_wants_them() {
     for kind in [HALF, INT32, INT64, FLOAT] {
-        let mut graph = opened("unet", through(kind, FLOAT));
+        let mut graph = opened("unet", &through(kind, FLOAT));
         let (shape, mut seen) = ([1, 1, 1, 2], Tensor::default());
         let feed = Feed::new("x", &shape, Values::Real(&[999.0, 250.0]));
         let (wanted, watch) = ([("y", Form::Real)], Watch::default());
@@ -158,7 +174,7 @@ fn timesteps_are_fed_as_the_file_wants_them() {
 
 #[test]
 fn what_has_a_stamp_is_written_once() {
-    let mut graph = opened("unet", through(FLOAT, FLOAT));
+    let mut graph = opened("unet", &through(FLOAT, FLOAT));
     let shape = [1, 1, 1, 2];
     let mut fed = |values: &[f32], stamp| {
         let mut seen = Tensor::default();
@@ -191,7 +207,7 @@ fn what_has_a_stamp_is_written_once() {
 
 #[test]
 fn many_sizes_one_after_another_are_all_right() {
-    let mut graph = opened("unet", through(FLOAT, FLOAT));
+    let mut graph = opened("unet", &through(FLOAT, FLOAT));
     for side in (1..30).chain(1..30) {
         let values: Vec<f32> = (0..side).map(|k| (k * side) as f32).collect();
         let shape = [1, 1, 1, side];
