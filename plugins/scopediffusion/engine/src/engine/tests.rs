@@ -10,6 +10,7 @@ use crate::parameters::WeightedPrompt;
 use crate::{CfgType, FrameView, FrameViewMut, InputMode, Layout};
 
 mod golden;
+mod half;
 mod modes;
 
 const SIZE: (u32, u32) = (16, 8);
