@@ -21,7 +21,7 @@ use crate::library::keeper::Keepers;
 use crate::library::shelf::Shelf;
 use crate::library::wish::Wish;
 use crate::log::Ring;
-use crate::session::Sessions;
+use crate::session::{Furniture, Sessions};
 
 /// How long each step of stopping may take; both together stay below two seconds.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -140,11 +140,12 @@ impl Bound {
             sockets: Sockets::default(),
             config: Arc::new(config),
         };
-        state.sessions.furnish(
-            Arc::new(state.library.loader.clone()),
-            state.cloud.clone(),
-            state.library.shelf.clone(),
-        );
+        state.sessions.furnish(Furniture {
+            models: Arc::new(state.library.loader.clone()),
+            cloud: state.cloud.clone(),
+            shelf: Arc::clone(&state.library.shelf),
+            assets: state.library.assets.clone(),
+        });
         let assets = state.library.assets.clone();
         tokio::task::spawn_blocking(move || assets.sweep());
         tokio::spawn(tidy(Arc::clone(&state.library.shelf)));

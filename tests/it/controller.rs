@@ -54,6 +54,20 @@ fn sigterm_ends_it_within_two_seconds_also_with_a_session() -> Result<()> {
 }
 
 #[test]
+fn sigterm_right_after_the_start_is_no_crash() -> Result<()> {
+    for _ in 0..5 {
+        let mut controller = Controller::start()?;
+        let (status, took) = controller.terminate(Duration::from_secs(2))?;
+        ensure!(
+            status.success(),
+            "{status} after {took:?}: {}",
+            controller.said()
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_second_instance_on_the_same_port_says_so_and_leaves() -> Result<()> {
     let (controller, mut client) = with_a_session()?;
     let port = controller.address.rsplit(':').next().unwrap_or_default();

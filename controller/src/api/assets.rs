@@ -213,7 +213,9 @@ fn upload_error(err: AssetError) -> ApiError {
             "the disk is full",
             "make room in the assets folder",
         ),
-        AssetError::NotFound | AssetError::Io(_) => ApiError::internal("upload_failed", detail),
+        AssetError::NotFound | AssetError::NoFilm(_) | AssetError::Io(_) => {
+            ApiError::internal("upload_failed", detail)
+        }
     }
 }
 
@@ -231,6 +233,7 @@ fn serve_error(err: &AssetError) -> ApiError {
             "see GET /api/v1/assets",
         ),
         AssetError::BadType
+        | AssetError::NoFilm(_)
         | AssetError::TooLarge(_)
         | AssetError::Interrupted(_)
         | AssetError::Io(_) => ApiError::internal("assets_failed", err.to_string()),

@@ -139,6 +139,12 @@ impl From<SessionError> for ApiError {
                 "send the candidate as the browser gave it",
             ),
             SessionError::Failed(_) => Self::internal("session_failed", detail),
+            SessionError::Running => Self::new(
+                StatusCode::CONFLICT,
+                "headless_running",
+                detail,
+                "change it with POST /api/v1/session/parameters, or stop it with POST /api/v1/session/stop",
+            ),
             SessionError::TooMany(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_sessions",

@@ -9,6 +9,7 @@ mod error;
 mod extract;
 mod files;
 mod hardware;
+mod headless;
 mod health;
 mod input_sources;
 mod issue;
@@ -19,6 +20,7 @@ mod offer;
 mod parameters;
 mod pipelines;
 mod recordings;
+mod route;
 mod session;
 mod shape;
 mod stand_ins;
@@ -80,6 +82,7 @@ pub fn router(state: AppState) -> Router {
         .merge(hardware::routes())
         .merge(webrtc::routes())
         .merge(session::routes())
+        .merge(headless::routes())
         .merge(assets::routes())
         .merge(recordings::routes())
         .merge(cloud::routes())

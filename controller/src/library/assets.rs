@@ -31,6 +31,9 @@ pub enum AssetError {
     /// Not an extension we take.
     #[error("Invalid file type. Allowed: {}", allowed())]
     BadType,
+    /// Not a video.
+    #[error("`{0}` is no video")]
+    NoFilm(String),
     /// There is no such file.
     #[error("Asset not found")]
     NotFound,
@@ -156,6 +159,25 @@ impl Assets {
             Ok(path)
         } else {
             Err(AssetError::NotFound)
+        }
+    }
+
+    /// The video of that name: as [`Assets::find`], or by an absolute path inside the folder, or by its name without
+    /// folder and extension. Blocks.
+    pub fn film(&self, name: &str) -> Result<PathBuf, AssetError> {
+        let inside = Path::new(name).strip_prefix(&self.root).ok();
+        let plain = inside.and_then(Path::to_str).unwrap_or(name);
+        let found = match self.find(plain) {
+            Err(AssetError::NotFound) => {
+                let films = self.list(Some("video"));
+                let named = films.into_iter().find(|film| film.name == name);
+                named.map(|film| film.path).ok_or(AssetError::NotFound)
+            }
+            found => found,
+        }?;
+        match kind_of(&found) {
+            Some("video") => Ok(found),
+            _ => Err(AssetError::NoFilm(name.chars().take(200).collect())),
         }
     }
 
@@ -358,6 +380,23 @@ mod tests {
             assets.find("/etc/passwd"),
             Err(AssetError::NotFound)
         ));
+    }
+
+    #[test]
+    fn a_video_is_found_by_path_name_and_stem_and_nothing_else_is() {
+        let (folder, assets) = assets(100);
+        let path = store(&assets, "sub/clip.mp4", b"").unwrap();
+        store(&assets, "a.png", b"").unwrap();
+        fs::write(folder.path().join("secret.mp4"), "").unwrap();
+
+        for name in ["sub/clip.mp4", "clip", path.to_str().unwrap()] {
+            assert_eq!(assets.film(name).unwrap(), path, "{name}");
+        }
+        assert!(matches!(assets.film("a.png"), Err(AssetError::NoFilm(_))));
+        let secret = folder.path().join("secret.mp4");
+        for name in ["../secret.mp4", secret.to_str().unwrap(), "", "nothing"] {
+            assert!(assets.film(name).is_err(), "{name}");
+        }
     }
 
     #[cfg(unix)]

@@ -1,7 +1,8 @@
 //! Scope's node graph, read as a chain of models.
 //!
 //! Decision: one chain, from the first sink back to where its frames come from. Record nodes hang at its end or its
-//! beginning. Everything else in the graph (further sinks, parameter edges) is let through and has no effect.
+//! beginning, and one sink may share the picture with other applications. Everything else in the graph (what leads to
+//! further sinks, parameter edges) is let through and has no effect.
 
 use std::collections::HashSet;
 
@@ -28,15 +29,38 @@ impl Stop {
     }
 }
 
-/// What a graph comes down to.
+/// A source on the server's side.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSource {
+    /// `spout`, `video_file` or `test`.
+    pub mode: String,
+    /// Which one of them.
+    pub name: String,
+    /// It stands on its head.
+    pub flipped: bool,
+}
+
+/// Source modes of the browser's, and of the server's.
+const CLIENTS: [&str; 2] = ["video", "camera"];
+const SERVERS: [&str; 3] = ["spout", "video_file", "test"];
+
+/// What a graph comes down to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chain {
     /// The models between source and sink, in the order of the frames.
     pub stops: Vec<Stop>,
     /// Whether frames come from outside.
     pub has_source: bool,
+    /// Where from, if not from the browser.
+    pub server_source: Option<ServerSource>,
     /// Where it may be recorded.
     pub records: Vec<RecordNode>,
+    /// Every sink's id, the chain's own first.
+    pub sinks: Vec<String>,
+    /// Every source's id.
+    pub sources: Vec<String>,
+    /// The name to share the picture under, where a sink says so.
+    pub shared_as: Option<String>,
 }
 
 /// Where a node gets its frames from.
@@ -128,20 +152,27 @@ fn structural_errors(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Vec<S
 
 fn source_error(node: &Node<'_>) -> Option<String> {
     match text(node.fields, "source_mode") {
-        None | Some("video" | "camera") => None,
+        None => None,
+        Some(mode) if CLIENTS.contains(&mode) || SERVERS.contains(&mode) => None,
         Some(other) => Some(format!(
-            "source `{}` has source_mode `{other}`; this server takes frames from the browser only",
-            node.id
+            "source `{}` has source_mode `{other}`; this server knows {}",
+            node.id,
+            [&CLIENTS[..], &SERVERS[..]].concat().join(", ")
         )),
     }
 }
 
 /// Walks from the first sink against the stream.
 fn follow(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Result<Chain, String> {
+    let ids = |kind: &str| {
+        let of_kind = nodes.iter().filter(|node| node.kind == kind);
+        of_kind.map(|node| node.id.to_owned()).collect()
+    };
     let mut chain = Chain {
-        stops: vec![],
-        has_source: false,
-        records: vec![],
+        sinks: ids("sink"),
+        sources: ids("source"),
+        shared_as: nodes.iter().find_map(shared_as),
+        ..Chain::default()
     };
     let mut passed = Vec::new();
     let mut at = nodes.iter().find(|node| node.kind == "sink");
@@ -151,7 +182,10 @@ fn follow(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Result<Chain, St
         }
         passed.push(node.id);
         match node.kind {
-            "source" => chain.has_source = true,
+            "source" => {
+                chain.has_source = true;
+                chain.server_source = server_source(node);
+            }
             "pipeline" => chain.stops.insert(
                 0,
                 Stop {
@@ -182,6 +216,27 @@ fn follow(nodes: &[Node<'_>], edges: &[&Map<String, Value>]) -> Result<Chain, St
         });
     }
     Ok(chain)
+}
+
+fn server_source(node: &Node<'_>) -> Option<ServerSource> {
+    let mode = text(node.fields, "source_mode").filter(|mode| SERVERS.contains(mode))?;
+    let flipped = node.fields.get("source_flip_vertical");
+    Some(ServerSource {
+        mode: mode.to_owned(),
+        name: text(node.fields, "source_name")
+            .unwrap_or_default()
+            .to_owned(),
+        flipped: flipped.and_then(Value::as_bool) == Some(true),
+    })
+}
+
+fn shared_as(node: &Node<'_>) -> Option<String> {
+    let shares = node.kind == "sink" && text(node.fields, "sink_mode") == Some("spout");
+    shares.then(|| {
+        text(node.fields, "sink_name")
+            .unwrap_or_default()
+            .to_owned()
+    })
 }
 
 /// The one node whose frames go into this one.
@@ -248,7 +303,9 @@ mod tests {
             Ok(Chain {
                 stops,
                 has_source: true,
-                records: vec![],
+                sinks: vec!["out".into()],
+                sources: vec!["in".into()],
+                ..Chain::default()
             })
         );
     }
@@ -264,8 +321,8 @@ mod tests {
             chain,
             Ok(Chain {
                 stops: vec![stop("a", "x")],
-                has_source: false,
-                records: vec![],
+                sinks: vec!["out".into()],
+                ..Chain::default()
             })
         );
     }
@@ -276,7 +333,7 @@ mod tests {
             "nodes": [
                 { "id": "a", "type": "pipeline" },
                 { "id": "a", "type": "node" },
-                { "id": "in", "type": "source", "source_mode": "spout" },
+                { "id": "in", "type": "source", "source_mode": "ndi" },
             ],
             "edges": [edge("a", "nowhere")],
         }));
@@ -287,7 +344,7 @@ mod tests {
                 "pipeline node `a` has no pipeline_id",
                 "duplicate node id `a`",
                 "node `a` has no node_type_id",
-                "source `in` has source_mode `spout`; this server takes frames from the browser only",
+                "source `in` has source_mode `ndi`; this server knows video, camera, spout, video_file, test",
                 "the graph has no sink",
                 "an edge names `nowhere`, which is no node",
             ]
@@ -321,6 +378,29 @@ mod tests {
                 [error]
             );
         }
+    }
+
+    #[test]
+    fn a_source_and_a_sink_may_be_the_servers_own() {
+        let chain = read_json(&json!({
+            "nodes": [
+                { "id": "in", "type": "source", "source_mode": "video_file", "source_name": "clip",
+                  "source_flip_vertical": true },
+                { "id": "out", "type": "sink" },
+                { "id": "more", "type": "sink", "sink_mode": "spout", "sink_name": "Out" },
+            ],
+            "edges": [edge("in", "out"), edge("in", "more")],
+        }))
+        .unwrap();
+
+        let clip = ServerSource {
+            mode: "video_file".into(),
+            name: "clip".into(),
+            flipped: true,
+        };
+        assert_eq!(chain.server_source, Some(clip));
+        assert_eq!(chain.shared_as.as_deref(), Some("Out"));
+        assert_eq!(chain.sinks, ["out", "more"]);
     }
 
     #[test]

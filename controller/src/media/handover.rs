@@ -19,6 +19,8 @@ pub(crate) enum Source {
     Client,
     /// Another application's, shared on this machine.
     Share,
+    /// A file's, or a test picture.
+    Film,
 }
 
 /// Where pictures go besides the client.
@@ -242,6 +244,11 @@ impl Handover {
             frame.mark = None;
             client.push(&mut frame);
         }
+    }
+
+    /// The picture in view.
+    pub(crate) fn picture(&self) -> Option<Frame> {
+        self.last.lock().unwrap().clone()
     }
 
     /// Size of the picture that goes to the encoder.

@@ -18,6 +18,7 @@ pub(crate) mod channel;
 pub(crate) mod codec;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod film;
 #[cfg(test)]
 mod fit_tests;
 pub(crate) mod handover;
@@ -34,8 +35,10 @@ pub(crate) mod reel;
 pub(crate) mod send;
 pub mod senders;
 pub(crate) mod share;
+pub(crate) mod still;
 pub mod switch;
 pub mod template;
 pub(crate) mod warm;
 
 pub(crate) use error::MediaError;
+pub use still::Still;

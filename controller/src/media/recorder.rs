@@ -276,7 +276,8 @@ fn end_quietly(encoder: &gst::Element) {
         match (info.event().map(|event| event.type_()), exit.upgrade()) {
             (Some(gst::EventType::Eos), Some(exit)) => {
                 exit.push_event(gst::event::Eos::new());
-                gst::PadProbeReturn::Drop
+                // Not `Drop`: for an event that GStreamer takes back from the probe, and finds none.
+                gst::PadProbeReturn::Handled
             }
             _ => gst::PadProbeReturn::Ok,
         }

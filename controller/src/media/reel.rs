@@ -10,9 +10,9 @@ use webrtc_live::codec::Encoder;
 use super::codec;
 use super::inlet::{Door, Frame};
 
-/// Pictures at the door. The encoder's own queue lies behind the conversion, so that a picture is let go of as soon
-/// as it is converted: it may lie in memory that its maker wants back.
-const WAITING: u64 = 2;
+/// Pictures at the door: what may come at once after a stall. The encoder's own queue lies behind the conversion, so that
+/// a picture is let go of as soon as it is converted: it may lie in memory that its maker wants back.
+const WAITING: u64 = 4;
 /// How far key frames are apart: players jump to these, and a file that was cut off ends at one.
 const KEY_FRAMES: gst::ClockTime = gst::ClockTime::from_seconds(2);
 /// Bits a second that a pixel gets, and their bounds: sharp enough to work on, some 2 Mbit/s at 512×512.

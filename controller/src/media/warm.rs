@@ -1,5 +1,10 @@
 //! What is slow once per process, done before the first client comes.
 
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
 use gst::prelude::*;
 
 use super::error::make;
@@ -20,25 +25,48 @@ const FACTORIES: [&str; 11] = [
     "appsrc",
 ];
 
+/// Leaving the program may take two seconds; on an idle machine the work takes half of one.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
 /// Loads the plugins and makes the process's DTLS certificate, each in a thread of its own.
-pub(crate) fn up() {
-    begin("warm-up", || {
+pub(crate) fn up() -> Warming {
+    let (over, threads) = mpsc::channel();
+    begin("warm-up", over.clone(), || {
         for name in FACTORIES {
             // What is missing is reported by the session that needs it.
             make(name).ok();
         }
     });
     // A 2048 bit RSA key takes as long as all the rest, and at times thrice as long.
-    begin("certificate", || {
+    begin("certificate", over, || {
         if let Ok(decoder) = make("dtlsdec") {
             // Reading it makes it.
             decoder.property::<Option<String>>("pem");
         }
     });
+    Warming(Mutex::new(threads))
 }
 
-fn begin(name: &str, work: impl FnOnce() + Send + 'static) {
+/// Work under way, waited for when it is dropped, but not for long.
+///
+/// Trap: a process that leaves while a thread of its own is inside OpenSSL or the loader crashes: their memory goes first.
+#[derive(Debug)]
+pub(crate) struct Warming(Mutex<Receiver<Infallible>>);
+
+impl Drop for Warming {
+    fn drop(&mut self) {
+        // Nothing is ever sent: the channel breaks when the last of the threads has ended.
+        let threads = self.0.lock().unwrap();
+        threads.recv_timeout(PATIENCE).ok();
+    }
+}
+
+fn begin(name: &str, over: Sender<Infallible>, work: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().name(name.into());
     // Without a thread the first client does it, and waits for it.
-    thread.spawn(work).ok();
+    let worked = thread.spawn(move || {
+        work();
+        drop(over);
+    });
+    worked.ok();
 }

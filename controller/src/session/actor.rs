@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::building::{Beginning, Furniture, build, spawn};
+use super::building::{Beginning, build, spawn};
 use super::lanes::Lanes;
 use super::recordings::Recordings;
 use super::remote::Remote;
 use super::shares::Shares;
 use super::state::State;
-use super::{Parameters, SessionError, outbox, parameters};
+use super::{Furniture, Parameters, SessionError, outbox, parameters};
 use crate::media::channel;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
@@ -61,6 +61,8 @@ pub(super) struct Actor {
     pub(super) furniture: Option<Furniture>,
     pub(super) state: Arc<State>,
     pub(super) events: Events,
+    /// Patches to begin with.
+    pub(super) first: Vec<Parameters>,
 }
 
 /// Runs a session from its beginning to its end; `leave` takes it off the registry. The answer is empty where there is
@@ -83,8 +85,12 @@ pub(super) async fn run(
         }
     };
     let answer = match actor.remote.as_ref().zip(sdp) {
-        Some((remote, sdp)) => remote.answer(&sdp).await,
-        None => Ok(String::new()),
+        Some((remote, sdp)) => remote.answer(&sdp).await.map_err(SessionError::from),
+        // Nobody would hear later that there is no such source.
+        None => match actor.follow_shares().await {
+            Ok(()) => Ok(String::new()),
+            Err(refusal) => Err(SessionError::BadParameter(refusal)),
+        },
     };
     let end = match answer {
         Ok(answer) => match answered.send(Ok(answer)) {
@@ -92,8 +98,12 @@ pub(super) async fn run(
             Err(_) => End::Gone("nobody waited for the answer"),
         },
         Err(error) => {
-            answered.send(Err(error.into())).ok();
-            End::Gone("the offer could not be answered")
+            // Off the registry first: whoever hears the refusal may try again at once.
+            leave();
+            answered.send(Err(error)).ok();
+            return actor
+                .end(End::Gone("it could not begin"), &mut commands)
+                .await;
         }
     };
     leave();
@@ -117,7 +127,12 @@ impl Actor {
         messages: &mut mpsc::Receiver<String>,
     ) -> End {
         if let Err(refusal) = self.follow_shares().await {
-            self.post(&outbox::error(&refusal));
+            self.refuse(&refusal);
+        }
+        for patch in std::mem::take(&mut self.first) {
+            if let Err(refusal) = self.apply(&patch).await {
+                self.refuse(&refusal);
+            }
         }
         self.record_if_wanted();
         let mut cloud = self.furniture.as_ref().map(|known| known.cloud.changes());
@@ -161,7 +176,7 @@ impl Actor {
             remote.hear(&event, self.state.born.elapsed());
         }
         match event {
-            Event::Refused(reason) => self.post(&outbox::error(&reason)),
+            Event::Refused(reason) => self.refuse(&reason),
             Event::Disconnected(reason) => return Some(End::Gone(reason)),
             Event::ProcessorStopped(reason) | Event::Failed(reason) => {
                 return Some(End::Failed(reason));
@@ -185,7 +200,7 @@ impl Actor {
         };
         if let Err(refusal) = outcome {
             tracing::debug!(refusal, "a parameter message was refused");
-            self.post(&outbox::error(&refusal));
+            self.refuse(&refusal);
         }
     }
 
@@ -264,6 +279,14 @@ impl Actor {
             }
         });
         Ok(())
+    }
+
+    /// A change was not made: the client hears it, or else the log.
+    fn refuse(&mut self, reason: &str) {
+        if self.remote.is_none() {
+            tracing::warn!(reason, "a change was refused");
+        }
+        self.post(&outbox::error(reason));
     }
 
     /// Says it to the client, if there is one.

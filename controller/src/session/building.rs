@@ -10,9 +10,7 @@ use super::recordings::Recordings;
 use super::remote::Remote;
 use super::shares::Shares;
 use super::state::State;
-use super::{Models, Wanted, parameters};
-use crate::cloud::Cloud;
-use crate::library::shelf::Shelf;
+use super::{Furniture, Parameters, Wanted, parameters};
 use crate::media::MediaError;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
@@ -39,14 +37,6 @@ pub(super) struct Client {
     pub(super) sdp: String,
     pub(super) plan: Plan,
     pub(super) connection: Connection,
-}
-
-/// Where other processors come from while the session runs.
-#[derive(Debug, Clone)]
-pub(super) struct Furniture {
-    pub(super) models: Arc<dyn Models>,
-    pub(super) cloud: Cloud,
-    pub(super) shelf: Arc<Shelf>,
 }
 
 /// Makes the pipelines and starts them; the processors load while the client connects.
@@ -101,7 +91,8 @@ fn make(
     }
     let (crossing, news) = (handover.clone(), events.clone());
     let lanes = Lanes::new(crossing, news, wanted.takes_input, chain, wanted.local);
-    let shares = Shares::new(handover.clone(), events.clone(), wanted.takes_input);
+    let assets = furniture.as_ref().map(|known| known.assets.clone());
+    let shares = Shares::new(handover.clone(), events.clone(), wanted.takes_input, assets);
     let shelf = furniture.as_ref().map(|known| known.shelf.clone());
     let recordings = Recordings::new(id, handover.clone(), shelf, events.clone(), wanted.records);
     let actor = Actor {
@@ -113,9 +104,19 @@ fn make(
         furniture,
         state,
         events,
+        first: node_patches(wanted.node_parameters),
     };
     start(&actor).inspect_err(|_| actor.stop())?;
     Ok(actor)
+}
+
+/// What single processors are told when they run.
+fn node_patches(wanted: Vec<(String, Parameters)>) -> Vec<Parameters> {
+    let patch = |(node, mut patch): (String, Parameters)| {
+        patch.insert("node_id".into(), node.into());
+        patch
+    };
+    wanted.into_iter().map(patch).collect()
 }
 
 fn start(actor: &Actor) -> Result<(), MediaError> {

@@ -24,10 +24,15 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::cloud::Cloud;
+use crate::library::assets::Assets;
 use crate::library::shelf::Shelf;
+use crate::media::Still;
 use crate::processor::Processor;
 
 pub use recordings::RecordingError;
+
+/// Id of the session without a client.
+pub const HEADLESS: &str = "headless";
 
 /// A flat JSON object of Scope parameter keys.
 pub type Parameters = Map<String, Value>;
@@ -54,6 +59,10 @@ pub struct Wanted {
     pub takes_input: bool,
     /// Where a node graph wants to record.
     pub records: Vec<RecordNode>,
+    /// A node graph's sinks; the picture has no other name than theirs.
+    pub sinks: Vec<String>,
+    /// Parameters of single processors, by node.
+    pub node_parameters: Vec<(String, Parameters)>,
 }
 
 /// A node graph's `record` node.
@@ -112,6 +121,9 @@ pub enum SessionError {
     /// A pipeline could not be built or started: a missing element, a processor that refused.
     #[error("the session could not start: {0}")]
     Failed(String),
+    /// The session without a client runs already.
+    #[error("the headless session is running already")]
+    Running,
     /// More sessions than the configuration allows.
     #[error("{0} sessions are open, which is the limit")]
     TooMany(usize),
@@ -127,16 +139,45 @@ pub trait Models: Send + Sync + fmt::Debug {
     fn bind(&self, pipeline_ids: &[String]) -> Result<(Vec<Processor>, Parameters), String>;
 }
 
+/// Where sessions find what they need while they run.
+#[derive(Debug, Clone)]
+pub struct Furniture {
+    /// Processors that may take the place of others.
+    pub models: Arc<dyn Models>,
+    /// The same, elsewhere.
+    pub cloud: Cloud,
+    /// Where they record to.
+    pub shelf: Arc<Shelf>,
+    /// Files that may be a source.
+    pub assets: Assets,
+}
+
 /// The sessions as the REST edge sees them.
 ///
 /// Every method is quick except [`Sessions::open`], which returns when the answer is complete.
 pub trait Sessions: Send + Sync + fmt::Debug {
-    /// Where sessions find the processors that take the place of others while a client streams (loaded models and
-    /// the cloud), and where they record to. Said once, before the first offer.
-    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud, shelf: Arc<Shelf>);
+    /// What sessions need besides. Said once, before the first offer.
+    fn furnish(&self, furniture: Furniture);
 
     /// Answers an offer and starts the session's pipeline.
     fn open(&self, offer: Offer) -> BoxFuture<'_, Result<Answer, SessionError>>;
+
+    /// Starts the one session without a client; its id is [`HEADLESS`].
+    fn start(&self, wanted: Wanted) -> BoxFuture<'_, Result<(), SessionError>>;
+
+    /// Ends it; false when there is none.
+    fn stop(&self) -> BoxFuture<'_, bool>;
+
+    /// The picture in view as a file: that of the first session with a client, else of the one without.
+    ///
+    /// # Errors
+    ///
+    /// A sentence: there is none, or no sink of that name.
+    fn picture(
+        &self,
+        sink_node_id: Option<String>,
+        still: Still,
+    ) -> BoxFuture<'_, Result<Vec<u8>, String>>;
 
     /// Hands trickled candidates over. An empty list succeeds for any id.
     fn add_candidates(

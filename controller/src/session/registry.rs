@@ -12,20 +12,20 @@ use tracing::Instrument;
 use webrtc_live::Codec;
 
 use super::actor::{self, Command};
-use super::building::{Beginning, Client, Furniture};
+use super::building::{Beginning, Client};
 use super::recordings::Recordings;
 use super::state::State;
 use super::{
-    Answer, Candidate, Models, Offer, Parameters, RecordingError, SessionError, Sessions, Wanted,
-    parameters,
+    Answer, Candidate, Furniture, HEADLESS, Offer, Parameters, RecordingError, SessionError,
+    Sessions, Wanted, parameters,
 };
-use crate::cloud::Cloud;
 use crate::config::OwnIce;
-use crate::library::shelf::Shelf;
 use crate::media::candidate::{self, Verdict};
+use crate::media::codec;
 use crate::media::offer;
 use crate::media::peer::Connection;
-use crate::media::{codec, warm};
+use crate::media::still::{self, Still};
+use crate::media::warm::{self, Warming};
 
 /// All sessions end within this, or are left to end by themselves.
 const SHUTDOWN: Duration = Duration::from_millis(900);
@@ -61,6 +61,8 @@ pub struct Registry {
     able: Vec<Codec>,
     furniture: OnceLock<Furniture>,
     entries: Arc<Mutex<Vec<Entry>>>,
+    /// Waited for at the end.
+    _warming: Warming,
 }
 
 /// A live session, oldest first.
@@ -86,8 +88,8 @@ impl Registry {
                 "GStreamer has neither VP8 nor H.264; install its good and bad plugins".into(),
             ));
         }
-        warm::up();
         Ok(Self {
+            _warming: warm::up(),
             settings,
             able,
             furniture: OnceLock::new(),
@@ -97,19 +99,22 @@ impl Registry {
 
     fn admit(
         &self,
-        id: String,
+        id: &str,
         wanted: &Wanted,
         codec: Option<Codec>,
     ) -> Result<(Entry, mpsc::UnboundedReceiver<Command>), SessionError> {
         let (commands, mailbox) = mpsc::unbounded_channel();
         let codec = codec.map(Codec::encoding_name);
-        let state = Arc::new(State::new(codec, &wanted.initial_parameters));
+        let state = Arc::new(State::new(codec, wanted));
         let entry = Entry {
-            id,
+            id: id.to_owned(),
             commands,
             state,
         };
         let mut entries = self.entries.lock().unwrap();
+        if entries.iter().any(|entry| entry.id == id) {
+            return Err(SessionError::Running);
+        }
         if entries.len() >= self.settings.limit {
             return Err(SessionError::TooMany(self.settings.limit));
         }
@@ -138,6 +143,35 @@ impl Registry {
             .find(|entry| entry.id == id)
             .cloned()
             .ok_or_else(|| SessionError::NotFound(id.into()))
+    }
+
+    /// Runs an admitted session; the answer to its client comes back.
+    async fn run(
+        &self,
+        entry: Entry,
+        mailbox: mpsc::UnboundedReceiver<Command>,
+        wanted: Wanted,
+        client: Option<Client>,
+    ) -> Result<String, SessionError> {
+        let Entry { id, state, .. } = entry;
+        let span = tracing::info_span!("session", id = &id[..8]);
+        let codec = client
+            .as_ref()
+            .map(|client| client.plan.codec.encoding_name());
+        span.in_scope(|| tracing::info!(codec, "a session opens"));
+        let beginning = Beginning {
+            wanted,
+            client,
+            furniture: self.furniture.get().cloned(),
+            state,
+            id: id.clone(),
+        };
+        let (answered, answer) = oneshot::channel();
+        let entries = Arc::downgrade(&self.entries);
+        let leave = move || remove(&entries, &id);
+        tokio::spawn(actor::run(beginning, mailbox, answered, leave).instrument(span));
+        let ended = || SessionError::Failed("it ended before it was answered".into());
+        answer.await.map_err(|_| ended())?
     }
 
     fn recordings(&self, id: &str) -> Result<Arc<Recordings>, RecordingError> {
@@ -178,12 +212,7 @@ impl Entry {
 }
 
 impl Sessions for Registry {
-    fn furnish(&self, models: Arc<dyn Models>, cloud: Cloud, shelf: Arc<Shelf>) {
-        let furniture = Furniture {
-            models,
-            cloud,
-            shelf,
-        };
+    fn furnish(&self, furniture: Furniture) {
         if self.furniture.set(furniture).is_err() {
             tracing::error!("the sessions have their models already");
         }
@@ -195,31 +224,69 @@ impl Sessions for Registry {
             parameters::check(&wanted.initial_parameters).map_err(SessionError::BadParameter)?;
             let plan = offer::read(&sdp, &self.able).map_err(SessionError::BadOffer)?;
             let id = uuid::Uuid::new_v4().to_string();
-            let (entry, mailbox) = self.admit(id.clone(), &wanted, Some(plan.codec))?;
-            let span = tracing::info_span!("session", id = &id[..8]);
-            span.in_scope(|| tracing::info!(codec = plan.codec.encoding_name(), "a session opens"));
+            let (entry, mailbox) = self.admit(&id, &wanted, Some(plan.codec))?;
             let client = Client {
                 sdp,
                 plan,
                 connection: self.connection(),
             };
-            let beginning = Beginning {
-                wanted,
-                client: Some(client),
-                furniture: self.furniture.get().cloned(),
-                state: entry.state,
-                id: id.clone(),
-            };
-            let (answered, answer) = oneshot::channel();
-            let (entries, known) = (Arc::downgrade(&self.entries), id.clone());
-            let leave = move || remove(&entries, &known);
-            tokio::spawn(actor::run(beginning, mailbox, answered, leave).instrument(span));
-            let ended = || SessionError::Failed("it ended before it was answered".into());
-            let sdp = answer.await.map_err(|_| ended())??;
+            let sdp = self.run(entry, mailbox, wanted, Some(client)).await?;
             Ok(Answer {
                 sdp,
                 session_id: id,
             })
+        })
+    }
+
+    fn start(&self, wanted: Wanted) -> BoxFuture<'_, Result<(), SessionError>> {
+        Box::pin(async move {
+            parameters::check(&wanted.initial_parameters).map_err(SessionError::BadParameter)?;
+            for (_, patch) in &wanted.node_parameters {
+                parameters::check(patch).map_err(SessionError::BadParameter)?;
+            }
+            let (entry, mailbox) = self.admit(HEADLESS, &wanted, None)?;
+            self.run(entry, mailbox, wanted, None).await.map(drop)
+        })
+    }
+
+    fn stop(&self) -> BoxFuture<'_, bool> {
+        let entry = self.entry(HEADLESS);
+        Box::pin(async move {
+            match entry {
+                Ok(entry) => {
+                    entry.close().await;
+                    true
+                }
+                Err(_) => false,
+            }
+        })
+    }
+
+    fn picture(
+        &self,
+        sink_node_id: Option<String>,
+        still: Still,
+    ) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        let entries = self.all();
+        Box::pin(async move {
+            let with_client = entries.iter().find(|entry| entry.id != HEADLESS);
+            let entry = with_client.or(entries.first());
+            let state = &entry.ok_or("no session is running")?.state;
+            if let Some(sink) = sink_node_id
+                && !state.sinks.contains(&sink)
+            {
+                let known = state.sinks.join("`, `");
+                return Err(format!(
+                    "the session has no sink `{sink}`; it has `{known}`"
+                ));
+            }
+            let handover = state.handover.get();
+            let frame = handover.and_then(|handover| handover.picture());
+            let frame = frame.ok_or("no picture has come yet")?;
+            tokio::task::spawn_blocking(move || still::encode(frame, still))
+                .await
+                .map_err(|_| "the encoding broke off".to_owned())?
+                .map_err(|error| error.to_string())
         })
     }
 

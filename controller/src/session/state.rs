@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::lanes::Lanes;
 use super::metrics::{self, Link};
 use super::recordings::Recordings;
-use super::{Parameters, parameters};
+use super::{Parameters, Wanted, parameters};
 use crate::media::handover::Handover;
 
 /// One session's readable side; its actor writes, the registry reads.
@@ -17,6 +17,8 @@ pub(super) struct State {
     pub(super) born: Instant,
     /// What the client is sent; `None` without a client.
     codec: Option<&'static str>,
+    /// A node graph's sinks.
+    pub(super) sinks: Vec<String>,
     known: Mutex<Parameters>,
     link: Mutex<Link>,
     pub(super) handover: OnceLock<Arc<Handover>>,
@@ -25,12 +27,14 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(codec: Option<&'static str>, initial: &Parameters) -> Self {
+    pub(super) fn new(codec: Option<&'static str>, wanted: &Wanted) -> Self {
         let mut known = Parameters::new();
-        parameters::remember(&mut known, &parameters::route(initial).remembered);
+        let initial = parameters::route(&wanted.initial_parameters);
+        parameters::remember(&mut known, &initial.remembered);
         Self {
             born: Instant::now(),
             codec,
+            sinks: wanted.sinks.clone(),
             known: Mutex::new(known),
             link: Mutex::default(),
             handover: OnceLock::new(),

@@ -6,6 +6,7 @@ mod app_socket;
 mod assets;
 mod cloud;
 mod guard;
+mod headless;
 mod loading;
 mod offers;
 mod recordings;

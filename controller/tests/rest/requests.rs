@@ -14,7 +14,7 @@ async fn an_unknown_route_under_api_is_404_in_json() {
         "/api",
         "/api/v1/nope",
         "/api/v2/health",
-        "/api/v1/session/frame",
+        "/api/v1/session/nothing",
     ] {
         scope.get(path).await.assert_error(404, "unknown_route");
         scope

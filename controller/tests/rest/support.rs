@@ -17,11 +17,11 @@ use scope_controller::config::{Config, RawConfig, RawRecording};
 use scope_controller::guard::Guard;
 use scope_controller::library::Library;
 use scope_controller::library::keeper::{Keeper, KeeperError, Keepers, Stage};
-use scope_controller::library::shelf::Shelf;
 use scope_controller::log::Ring;
+use scope_controller::media::Still;
 use scope_controller::processor::Processor;
 use scope_controller::session::{
-    Answer, Candidate, Models, Offer, Parameters, RecordingError, SessionError, Sessions,
+    Answer, Candidate, Furniture, Offer, Parameters, RecordingError, SessionError, Sessions, Wanted,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -36,6 +36,9 @@ pub(crate) struct FakeSessions {
     pub(crate) refusal: Mutex<Option<SessionError>>,
     pub(crate) closed: Mutex<Vec<String>>,
     pub(crate) recordings: Mutex<FakeRecordings>,
+    pub(crate) headless: Mutex<Option<Wanted>>,
+    pub(crate) picture: Mutex<Option<Vec<u8>>>,
+    pub(crate) stills: Mutex<Vec<(Option<String>, Still)>>,
 }
 
 /// A recording that goes on or not, and the file it left.
@@ -63,7 +66,32 @@ impl FakeSessions {
 }
 
 impl Sessions for FakeSessions {
-    fn furnish(&self, _: Arc<dyn Models>, _: Cloud, _: Arc<Shelf>) {}
+    fn furnish(&self, _: Furniture) {}
+
+    fn start(&self, wanted: Wanted) -> BoxFuture<'_, Result<(), SessionError>> {
+        let mut headless = self.headless.lock().unwrap();
+        if headless.is_some() {
+            return async { Err(SessionError::Running) }.boxed();
+        }
+        let reply = self.reply(());
+        *headless = Some(wanted);
+        reply
+    }
+
+    fn stop(&self) -> BoxFuture<'_, bool> {
+        let ran = self.headless.lock().unwrap().take().is_some();
+        async move { ran }.boxed()
+    }
+
+    fn picture(
+        &self,
+        sink_node_id: Option<String>,
+        still: Still,
+    ) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        self.stills.lock().unwrap().push((sink_node_id, still));
+        let picture = self.picture.lock().unwrap().clone();
+        async move { picture.ok_or_else(|| "no session is running".into()) }.boxed()
+    }
 
     fn start_recording(
         &self,

@@ -40,6 +40,8 @@ pub(crate) fn wanted() -> Wanted {
         local: true,
         takes_input: true,
         records: Vec::new(),
+        sinks: vec!["output".into()],
+        node_parameters: Vec::new(),
     }
 }
 

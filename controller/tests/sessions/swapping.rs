@@ -1,7 +1,6 @@
 //! Other processors in place of the present ones, while the stream runs.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use scope_controller::cloud::Cloud;
@@ -11,7 +10,7 @@ use scope_controller::session::{Models, Parameters, SessionError, Sessions};
 use serde_json::json;
 
 use crate::client::{Wish, until};
-use crate::recording::shelf;
+use crate::recording::{furniture, shelf};
 use crate::{patch, processor, registry, streaming};
 
 /// A cloud that nobody connects to.
@@ -40,11 +39,7 @@ impl Models for TwoSizes {
 async fn the_processor_is_changed_while_the_stream_runs() {
     let sessions = registry();
     let folder = tempfile::tempdir().unwrap();
-    sessions.furnish(
-        Arc::new(TwoSizes),
-        nowhere(),
-        shelf(&folder.path().join("recordings")),
-    );
+    sessions.furnish(furniture(shelf(&folder.path().join("recordings"))));
     let (client, id) = streaming(&sessions, &Wish::default()).await;
 
     for (pipeline, size) in [
