@@ -20,5 +20,6 @@ mod secrets;
 mod sharing;
 mod spout;
 mod spout_pipewire;
+mod spout_soak;
 mod spout_storm;
 mod surface;

@@ -10,6 +10,7 @@ mod backend;
 mod device;
 mod device_provider;
 mod errors;
+mod sender_name;
 mod spoutsink;
 mod spoutsrc;
 mod video;

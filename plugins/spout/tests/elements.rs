@@ -282,20 +282,26 @@ fn a_picture_drawn_into_the_offered_pool_is_not_copied_on_its_way() {
         "videotestsrc is-live=true pattern=ball ! video/x-raw,format=BGRA,width=320,height=240,framerate=60/1 ! spoutsink name=sink sync=false sender-name=\"{name}\""
     );
     let sending = Running::launch(&text).play();
-    let receiving = Receiving::new(&name, "");
+    // Downstream that keeps nothing: on a busy machine an appsink's queue is more than a receiver may hold.
+    let text = format!(
+        "spoutsrc name=source sender-name=\"{name}\" ! fakesink sync=false enable-last-sample=false"
+    );
+    let receiving = Running::launch(&text).play();
 
-    for _ in 0..60 {
-        receiving.sample();
+    let begun = std::time::Instant::now();
+    while receiving.stats("source", "frames-received") < 60 {
+        assert!(begun.elapsed().as_secs() < 20);
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 
     let (sent, lent) = (
         sending.stats("sink", "frames-sent"),
         sending.stats("sink", "frames-lent"),
     );
-    assert!(lent >= 60 && sent - lent <= 3, "{lent} of {sent}");
+    assert!(lent + 3 >= sent && lent >= 57, "{lent} of {sent}");
     assert_eq!(sending.stats("sink", "frames-dropped"), 0);
     assert!(sending.stats("sink", "buffers") <= 5);
-    assert_eq!(receiving.running.stats("source", "frames-copied"), 0);
+    assert_eq!(receiving.stats("source", "frames-copied"), 0);
     assert_eq!(sending.element("sink").property::<i32>("receivers"), 1);
 }
 

@@ -6,12 +6,13 @@ use gst::glib;
 use gst::prelude::*;
 
 use crate::backend::{self, Backend};
+use crate::sender_name::AskedName;
 
 /// What the operator asked for: plain data, one field a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     /// Empty takes the program's name. Read when the first caps arrive.
-    pub(super) sender_name: String,
+    pub(super) sender_name: AskedName,
     /// Read when the first caps arrive.
     pub(super) make_active: bool,
     /// Read going NULL → READY.
@@ -23,7 +24,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            sender_name: String::new(),
+            sender_name: AskedName::default(),
             make_active: true,
             backend: Backend::default(),
             pipewire: false,
@@ -34,12 +35,9 @@ impl Default for Settings {
 pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let defaults = Settings::default();
     vec![
-        glib::ParamSpecString::builder("sender-name")
-            .nick("Sender name")
-            .blurb("Name to be found by, 1 to 239 bytes; empty takes the program's name. A name that is taken gets _1, _2, … appended")
-            .default_value(Some(defaults.sender_name.as_str()))
-            .mutable_ready()
-            .build(),
+        AskedName::property(
+            "Name to be found by, 1 to 239 bytes; empty takes the program's name. A name that is taken gets _1, _2, … appended",
+        ),
         glib::ParamSpecBoolean::builder("make-active")
             .nick("Make active")
             .blurb("Whether receivers that ask for no name get this sender from now on")
@@ -88,13 +86,7 @@ impl Settings {
     /// Takes over a property; GObject has checked its type.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
-            "sender-name" => {
-                self.sender_name = value
-                    .get::<Option<String>>()
-                    .ok()
-                    .flatten()
-                    .unwrap_or_default();
-            }
+            "sender-name" => self.sender_name = AskedName::from_value(value),
             "make-active" => self.make_active = value.get().unwrap_or(self.make_active),
             "backend" => self.backend = value.get().unwrap_or(self.backend),
             "pipewire" => self.pipewire = value.get().unwrap_or(self.pipewire),

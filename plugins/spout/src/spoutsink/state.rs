@@ -42,10 +42,7 @@ impl Pixels for Mapped {}
 
 impl State {
     pub(super) fn open(settings: &Settings) -> Result<Self, ShareError> {
-        let name = match settings.sender_name.as_str() {
-            "" => own_name(),
-            name => SenderName::new(name)?,
-        };
+        let name = settings.sender_name.of_own()?.unwrap_or_else(own_name);
         Ok(Self {
             directory: texture_share::open(settings.backend.into())?,
             name,

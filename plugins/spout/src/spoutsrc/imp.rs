@@ -12,7 +12,7 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
-use texture_share::{SenderName, ShareError, Target, Waker};
+use texture_share::{ShareError, Target, Waker};
 
 use super::properties::{self, Settings};
 use super::stream::Stream;
@@ -131,12 +131,10 @@ impl BaseSrcImpl for SpoutSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().unwrap().clone();
         let failed = |error: ShareError| errors::share(&error);
-        let target = match settings.sender_name.as_str() {
-            "" => Target::Active { own: false },
-            name => {
-                Target::Named(SenderName::of_other(name).map_err(|error| failed(error.into()))?)
-            }
-        };
+        let name = settings.sender_name.of_other();
+        let target = name
+            .map_err(|error| failed(error.into()))?
+            .map_or(Target::Active { own: false }, Target::Named);
         let receiver = texture_share::open(settings.backend.into())
             .and_then(|directory| directory.receiver(target.clone()))
             .map_err(failed)?;

@@ -7,6 +7,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use crate::backend::{self, Backend};
+use crate::sender_name::AskedName;
 
 /// What comes out while the sender is away, once it was there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
@@ -48,7 +49,7 @@ pub(crate) enum Dedupe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     /// Empty takes the active sender. Read going READY → PAUSED.
-    pub(super) sender_name: String,
+    pub(super) sender_name: AskedName,
     /// Read going READY → PAUSED.
     pub(super) backend: Backend,
     /// Live.
@@ -66,7 +67,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            sender_name: String::new(),
+            sender_name: AskedName::default(),
             backend: Backend::default(),
             when_lost: WhenLost::default(),
             connect_timeout: 0,
@@ -80,12 +81,9 @@ impl Default for Settings {
 pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let defaults = Settings::default();
     vec![
-        glib::ParamSpecString::builder("sender-name")
-            .nick("Sender name")
-            .blurb("Name of the sender; empty takes the active one, never one of this process, and stays with it until it closes")
-            .default_value(Some(defaults.sender_name.as_str()))
-            .mutable_ready()
-            .build(),
+        AskedName::property(
+            "Name of the sender; empty takes the active one, never one of this process, and stays with it until it closes",
+        ),
         backend::property(),
         glib::ParamSpecEnum::builder_with_default("when-lost", defaults.when_lost)
             .nick("When lost")
@@ -149,13 +147,7 @@ impl Settings {
     /// Takes over a property; GObject has checked its type and range.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
-            "sender-name" => {
-                self.sender_name = value
-                    .get::<Option<String>>()
-                    .ok()
-                    .flatten()
-                    .unwrap_or_default();
-            }
+            "sender-name" => self.sender_name = AskedName::from_value(value),
             "backend" => self.backend = value.get().unwrap_or(self.backend),
             "when-lost" => self.when_lost = value.get().unwrap_or(self.when_lost),
             "connect-timeout" => self.connect_timeout = value.get().unwrap_or(self.connect_timeout),

@@ -1,14 +1,15 @@
 //! `gst-scope bench share`: what it costs to hand a frame to another process.
 //!
 //! A sender and a receiver in processes of their own, by `spoutsink` and `spoutsrc` (once drawing into the memory that
-//! `spoutsink` offers, once handing it a frame from elsewhere) and by GStreamer's `shmsink` and `shmsrc`; and one
-//! `memcpy` of a frame of that size, in turns in the same run. A frame is stamped just before it is pushed into the
-//! sink and read where it leaves the source, so the figure is the whole hop.
+//! `spoutsink` offers, once handing it a frame from elsewhere) and by GStreamer's `shmsink` and `shmsrc`; and beside them
+//! what no hop can do without, in turns in the same run: one `memcpy` of a frame of that size, and one wake-up of a
+//! process that sleeps in a pipe. A frame is stamped just before it is pushed into the sink and read where it leaves
+//! the source, so the figure is the whole hop.
 
 mod peer;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,9 +51,12 @@ pub(super) enum Way {
     Copy,
     /// `shmsink` and `shmsrc`
     Shm,
+    /// No frame: eight bytes through a pipe
+    Wake,
 }
 
 impl Way {
+    /// Those that hand over frames.
     const ALL: [Self; 3] = [Self::Pool, Self::Copy, Self::Shm];
 
     fn name(self) -> &'static str {
@@ -60,6 +64,7 @@ impl Way {
             Self::Pool => "spout, pool",
             Self::Copy => "spout, copied",
             Self::Shm => "shmsink",
+            Self::Wake => "wake-up",
         }
     }
 
@@ -69,6 +74,7 @@ impl Way {
             Self::Pool => "pool",
             Self::Copy => "copy",
             Self::Shm => "shm",
+            Self::Wake => "wake",
         }
     }
 }
@@ -121,6 +127,9 @@ pub(super) fn run(args: &Args) -> Outcome<()> {
         for &load in &loads {
             tracing::info!("round {round}: {}", load.name());
             report.memcpy(load, memcpy(load, time / 4)?);
+            if load.rate > 0 {
+                report.wake_up(load, &wake_up(load, time)?);
+            }
             for way in Way::ALL {
                 let (sent, received) = hop(way, load, time)?;
                 report.hop(way, load, &sent, &received);
@@ -157,6 +166,18 @@ fn memcpy(load: Load, time: Duration) -> Outcome<f64> {
     median(&took).ok_or_else(|| trouble("nothing was copied"))
 }
 
+/// What a receiver that sleeps in a pipe has to say.
+fn wake_up(load: Load, time: Duration) -> Outcome<Value> {
+    let (reader, writer) = std::io::pipe()?;
+    let place = tempfile::tempdir()?;
+    let mut receiver = peer("receive", Way::Wake, load, time, place.path())?;
+    let mut receiver = Running(receiver.stdin(reader).spawn()?);
+    let mut sender = peer("send", Way::Wake, load, time, place.path())?;
+    // Ends when nobody reads any more.
+    let _sender = Running(sender.stdout(writer).spawn()?);
+    last_line(&mut receiver)
+}
+
 /// A process that is killed when dropped.
 struct Running(Child);
 
@@ -171,24 +192,26 @@ impl Drop for Running {
 /// One turn: what the sender and the receiver have to say.
 fn hop(way: Way, load: Load, time: Duration) -> Outcome<(Value, Value)> {
     let place = tempfile::tempdir()?;
-    let spawn = |role: &str| -> Outcome<Running> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["bench", "share-peer", role, way.word()])
-            .args([load.width, load.height, load.rate].map(|number| number.to_string()))
-            .arg(time.as_secs().to_string())
-            .arg(place.path())
-            .env("SPOUT_RUNTIME_DIR", place.path().join("spout"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        Ok(Running(command.spawn()?))
-    };
-    let mut receiver = spawn("receive")?;
-    let mut sender = spawn("send")?;
+    let mut receiver = Running(peer("receive", way, load, time, place.path())?.spawn()?);
+    let mut sender = Running(peer("send", way, load, time, place.path())?.spawn()?);
     let received = last_line(&mut receiver)?;
     drop(sender.0.stdin.take());
     let sent = last_line(&mut sender)?;
     Ok((sent, received))
+}
+
+/// One side of a turn, to be started.
+fn peer(role: &str, way: Way, load: Load, time: Duration, place: &Path) -> Outcome<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["bench", "share-peer", role, way.word()])
+        .args([load.width, load.height, load.rate].map(|number| number.to_string()))
+        .arg(time.as_secs().to_string())
+        .arg(place)
+        .env("SPOUT_RUNTIME_DIR", place.join("spout"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    Ok(command)
 }
 
 fn last_line(process: &mut Running) -> Outcome<Value> {

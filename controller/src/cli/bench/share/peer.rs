@@ -1,6 +1,6 @@
 //! The two processes of a turn: one pushes frames into a sink, one looks at them behind a source.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -42,9 +42,11 @@ enum Role {
 #[expect(clippy::print_stdout, reason = "the parent process reads it")]
 pub(in crate::cli::bench) fn run(args: &Args) -> Outcome<()> {
     gstspout::plugin_register_static()?;
-    let said = match args.role {
-        Role::Send => send(args)?,
-        Role::Receive => receive(args)?,
+    let said = match (args.role, args.way) {
+        (Role::Send, Way::Wake) => return knock(args),
+        (Role::Receive, Way::Wake) => be_woken(args)?,
+        (Role::Send, _) => send(args)?,
+        (Role::Receive, _) => receive(args)?,
     };
     println!("{said}");
     Ok(())
@@ -68,6 +70,50 @@ fn socket(place: &Path) -> String {
     place.join("shm").display().to_string()
 }
 
+fn sleep_until_due(begun: Instant, rate: u32, count: u64) -> Outcome<()> {
+    let due = begun + Duration::from_secs(1) / rate * u32::try_from(count)?;
+    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    Ok(())
+}
+
+/// Milliseconds since a stamp was made.
+fn since(stamp: [u8; 8]) -> f64 {
+    let now = gst::get_timestamp().nseconds();
+    now.saturating_sub(u64::from_le_bytes(stamp)) as f64 / 1e6
+}
+
+/// Writes the time into a pipe, again and again, until nobody reads it.
+fn knock(args: &Args) -> Outcome<()> {
+    let begun = Instant::now();
+    let mut out = std::io::stdout().lock();
+    for count in 0.. {
+        sleep_until_due(begun, args.rate.max(1), count)?;
+        let stamp = gst::get_timestamp().nseconds().to_le_bytes();
+        if out.write_all(&stamp).and_then(|()| out.flush()).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Sleeps in a pipe, and tells how long ago what woke it was written.
+fn be_woken(args: &Args) -> Outcome<Value> {
+    let mut input = std::io::stdin().lock();
+    let mut took = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < WARM_UP + Duration::from_secs(args.seconds) {
+        let mut stamp = [0; 8];
+        input.read_exact(&mut stamp)?;
+        if begun.elapsed() > WARM_UP {
+            took.push(since(stamp));
+        }
+    }
+    Ok(json!({
+        "latency_ms": median(&took),
+        "latency_p99_ms": quantile(&took, 0.99),
+    }))
+}
+
 /// A sink on its own, and the pad that frames are pushed from: no thread between.
 struct Entry {
     sink: gst::Element,
@@ -77,7 +123,7 @@ struct Entry {
 impl Entry {
     fn new(args: &Args) -> Outcome<Self> {
         let sink = match args.way {
-            Way::Pool | Way::Copy => gst::ElementFactory::make("spoutsink")
+            Way::Pool | Way::Copy | Way::Wake => gst::ElementFactory::make("spoutsink")
                 .property("sender-name", "bench")
                 .build()?,
             Way::Shm => gst::ElementFactory::make("shmsink")
@@ -117,7 +163,7 @@ impl Entry {
         };
         let pool = match args.way {
             Way::Pool => offered().ok_or_else(|| trouble("spoutsink offers no pool"))?,
-            Way::Copy | Way::Shm => {
+            Way::Copy | Way::Shm | Way::Wake => {
                 let pool = gst::BufferPool::new();
                 let mut config = pool.config();
                 config.set_params(Some(&caps), u32::try_from(frame_len(args))?, 4, 4);
@@ -145,8 +191,7 @@ fn send(args: &Args) -> Outcome<Value> {
     let mut count = 0_u64;
     while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
         if args.rate > 0 {
-            let due = begun + Duration::from_secs(1) / args.rate * u32::try_from(count)?;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            sleep_until_due(begun, args.rate, count)?;
         }
         let mut buffer = pool.acquire_buffer(None)?;
         let inner = buffer.make_mut();
@@ -161,12 +206,13 @@ fn send(args: &Args) -> Outcome<Value> {
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     let stats = match args.way {
         Way::Pool | Way::Copy => entry.sink.property::<Option<gst::Structure>>("stats"),
-        Way::Shm => None,
+        Way::Shm | Way::Wake => None,
     };
     let figure = |name: &str| stats.as_ref().and_then(|stats| stats.get::<u64>(name).ok());
     let said = json!({
         "cpu_percent": cpu,
         "fps": rate,
+        "cpu_ms_a_frame": cpu * 10.0 / rate,
         "buffers": figure("buffers"),
         "dropped": figure("frames-dropped"),
         "lent": figure("frames-lent"),
@@ -177,7 +223,7 @@ fn send(args: &Args) -> Outcome<Value> {
 
 fn receive(args: &Args) -> Outcome<Value> {
     let source = match args.way {
-        Way::Pool | Way::Copy => "spoutsrc sender-name=bench".to_owned(),
+        Way::Pool | Way::Copy | Way::Wake => "spoutsrc sender-name=bench".to_owned(),
         Way::Shm => {
             let path = socket(&args.place);
             let begun = Instant::now();
@@ -201,11 +247,8 @@ fn receive(args: &Args) -> Outcome<Value> {
         if let Some(map) = info.buffer().and_then(|buffer| buffer.map_readable().ok())
             && let Some(stamp) = map.first_chunk::<8>()
         {
-            let took = gst::get_timestamp()
-                .nseconds()
-                .saturating_sub(u64::from_le_bytes(*stamp));
             // Nobody listens any more once enough was seen.
-            tell.send(took as f64 / 1e6).ok();
+            tell.send(since(*stamp)).ok();
         }
         gst::PadProbeReturn::Ok
     });

@@ -10,7 +10,7 @@ use crate::cli::bench::plot::{self, Panel};
 use crate::cli::bench::report::rounded;
 
 /// What a turn says, by side and key: the line of the table, and its unit.
-const FIGURES: [(Side, &str, &str, &str); 7] = [
+const FIGURES: [(Side, &str, &str, &str); 8] = [
     (
         Side::Receiver,
         "latency_ms",
@@ -30,6 +30,12 @@ const FIGURES: [(Side, &str, &str, &str); 7] = [
         "cpu_percent",
         "processor, sender",
         "% of a core",
+    ),
+    (
+        Side::Sender,
+        "cpu_ms_a_frame",
+        "processor, sender, for each frame",
+        "ms",
     ),
     (
         Side::Receiver,
@@ -62,12 +68,20 @@ type Key = (Way, Load, Side, &'static str);
 pub(super) struct Report {
     figures: HashMap<Key, Vec<f64>>,
     memcpy: HashMap<Load, Vec<f64>>,
+    wake_up: HashMap<(Load, &'static str), Vec<f64>>,
     goals: Vec<Goal>,
 }
 
 impl Report {
     pub(super) fn memcpy(&mut self, load: Load, milliseconds: f64) {
         self.memcpy.entry(load).or_default().push(milliseconds);
+    }
+
+    pub(super) fn wake_up(&mut self, load: Load, woken: &Value) {
+        for key in ["latency_ms", "latency_p99_ms"] {
+            let seen = woken[key].as_f64();
+            self.wake_up.entry((load, key)).or_default().extend(seen);
+        }
     }
 
     pub(super) fn hop(&mut self, way: Way, load: Load, sent: &Value, received: &Value) {
@@ -93,9 +107,13 @@ impl Report {
         median(self.memcpy.get(&load)?)
     }
 
+    fn waking(&self, load: Load, key: &'static str) -> Option<f64> {
+        median(self.wake_up.get(&(load, key))?)
+    }
+
     /// Holds the figures against what was promised.
     pub(super) fn judge(&mut self) {
-        let load = Load::new(1080, 60);
+        let (load, free) = (Load::new(1080, 60), Load::new(1080, 0));
         let hop = |way| self.of(way, load, Side::Receiver, "latency_ms");
         let cpu = |way, side| self.of(way, load, side, "cpu_percent");
         let copying = self.copying(load);
@@ -127,6 +145,20 @@ impl Report {
                 1.0,
             ),
             at_most("1080p60, hand-over by the pool", hop(Way::Pool), 0.1, "ms"),
+            at_most(
+                "1080p60, hand-over by the pool beyond a wake-up",
+                hop(Way::Pool)
+                    .zip(self.waking(load, "latency_ms"))
+                    .map(|(hop, wake_up)| (hop - wake_up).max(0.0)),
+                0.1,
+                "ms",
+            ),
+            Goal::ratio(
+                "1080p free-running, a copied frame's processor time in shmsink's",
+                self.of(Way::Copy, free, Side::Sender, "cpu_ms_a_frame"),
+                self.of(Way::Shm, free, Side::Sender, "cpu_ms_a_frame"),
+                1.0,
+            ),
             at_most(
                 "1080p60, sender, drawing into the pool",
                 cpu(Way::Pool, Side::Sender),
@@ -171,14 +203,19 @@ impl Report {
         let mut lines = Vec::new();
         for &load in loads {
             let mut head: Vec<String> = Way::ALL.map(|way| way.name().to_owned()).to_vec();
-            head.push("memcpy".into());
+            head.extend(["memcpy", "wake-up"].map(str::to_owned));
             lines.push(row(load.name(), head));
             for (side, key, what, unit) in FIGURES {
                 let mut cells = Way::ALL
                     .map(|way| cell(self.of(way, load, side, key)))
                     .to_vec();
-                if key == "latency_ms" {
-                    cells.push(cell(self.copying(load)));
+                match key {
+                    "latency_ms" => cells.push(cell(self.copying(load))),
+                    "latency_p99_ms" => cells.push(cell(None)),
+                    _ => {}
+                }
+                if key.starts_with("latency") {
+                    cells.push(cell(self.waking(load, key)));
                 }
                 lines.push(row(format!("  {what}, {unit}"), cells));
             }
@@ -212,6 +249,12 @@ impl Report {
             ways.insert(
                 "memcpy".into(),
                 json!({"ms": {"median": median(&copies), "all": copies}}),
+            );
+            let woken = self.wake_up.get(&(load, "latency_ms"));
+            let woken = woken.cloned().unwrap_or_default();
+            ways.insert(
+                "wake-up".into(),
+                json!({"ms": {"median": median(&woken), "all": woken}}),
             );
             (load.name(), Value::Object(ways))
         });

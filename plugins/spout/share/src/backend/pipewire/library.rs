@@ -47,9 +47,9 @@ pub(super) struct Buffer {
 #[repr(C)]
 pub(super) struct SpaBuffer {
     pub(super) metas_len: u32,
-    pub(super) datas_len: u32,
+    pub(super) blocks_len: u32,
     pub(super) metas: *mut Meta,
-    pub(super) datas: *mut Data,
+    pub(super) blocks: *mut Data,
 }
 
 /// `struct spa_meta`.

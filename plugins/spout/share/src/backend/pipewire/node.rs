@@ -201,8 +201,8 @@ impl Node {
                 return false;
             }
             let spa = (*buffer).buffer;
-            let data = (*spa).datas;
-            let drawn = (*spa).datas_len > 0 && !(*data).data.is_null() && {
+            let data = (*spa).blocks;
+            let drawn = (*spa).blocks_len > 0 && !(*data).data.is_null() && {
                 let memory = std::slice::from_raw_parts_mut(
                     (*data).data.cast::<u8>(),
                     (*data).max_size as usize,
@@ -210,7 +210,7 @@ impl Node {
                 picture::draw(frame, memory)
             };
             let chunk = (*data).chunk;
-            if (*spa).datas_len > 0 && !chunk.is_null() {
+            if (*spa).blocks_len > 0 && !chunk.is_null() {
                 (*chunk).offset = 0;
                 (*chunk).size = match drawn {
                     true => layout.stride() * layout.height,

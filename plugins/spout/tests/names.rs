@@ -1,0 +1,48 @@
+//! What a sender may be called, and what comes of other names.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails must fail its test")]
+
+use gst::prelude::*;
+
+mod ground;
+
+use ground::caps;
+
+#[test]
+fn a_name_that_breaks_a_rule_is_an_error_and_one_that_is_no_text_is_no_panic() {
+    use std::os::unix::ffi::OsStringExt as _;
+    ground::init();
+    let no_text = std::ffi::OsString::from_vec(b"a\xff\xfeb".to_vec());
+    // A value of GLib's that holds these bytes as its string.
+    let no_text = std::path::PathBuf::from(no_text).to_value();
+    let long = "x".repeat(300).to_value();
+    for element in ["spoutsink", "spoutsrc"] {
+        for (name, reason) in [
+            (&no_text, "not valid UTF-8 from byte 1 on"),
+            (&long, "300 bytes"),
+        ] {
+            let text = match element {
+                "spoutsink" => "videotestsrc num-buffers=1 ! spoutsink name=it",
+                _ => "spoutsrc name=it ! fakesink",
+            };
+            let running = ground::Running::launch(text);
+            let it = running.element("it");
+            it.set_property_from_value("sender-name", name);
+            it.property::<String>("sender-name");
+
+            assert!(running.pipeline.set_state(gst::State::Playing).is_err());
+            let error = running.error();
+            assert!(error.contains(reason), "{element}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_sender_without_a_name_has_the_programs() {
+    let mut sending = ground::Sending::new("", &caps("BGRA", 8, 8));
+    sending.send(vec![5; 256]);
+
+    let name: String = sending.running.element("sink").property("actual-name");
+
+    assert!(name.starts_with("names"), "{name}");
+}
