@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use scope_tests::pipewire::PipeWire;
 use scope_tests::stage::{GENEROUS, Stage, files};
+use scope_tests::{Controller, Peer};
+use serde_json::json;
 
 const BALL: &str = "videotestsrc is-live=true pattern=solid-color foreground-color=0xff204080 ! video/x-raw,format=BGRA,width=64,height=48,framerate=30/1";
 
@@ -134,4 +137,31 @@ fn a_program_of_pipewire_that_stands_still_holds_nobody_up() {
     stopped.signal("CONT");
     stopped.kill();
     is_seen(&stage, "Free");
+}
+
+#[test]
+fn what_a_session_shares_is_a_camera_too() -> Result<()> {
+    let stage = Stage::default();
+    let pipewire = PipeWire::start(&stage);
+    let (senders, runtime) = (stage.senders(), stage.runtime());
+    let controller = Controller::start_with(&[
+        ("SPOUT_RUNTIME_DIR", &senders.display().to_string()),
+        ("XDG_RUNTIME_DIR", &runtime.display().to_string()),
+    ])?;
+    controller.load("passthrough", &json!({}))?;
+    let mut client = Peer::client(&controller)?;
+    client.offer(json!({"mode": "legacy"}))?;
+    client.frames(5)?;
+
+    controller.ask(
+        "POST",
+        "/api/v1/session/parameters",
+        Some(&json!({"output_sinks": {"spout": {"enabled": true, "name": "Ours"}}})),
+    )?;
+
+    assert_eq!(pipewire.node("Ours").class, "Video/Source");
+    stage
+        .launch("pipewiresrc target-object=Ours num-buffers=5 ! video/x-raw ! fakesink")
+        .succeed();
+    Ok(())
 }

@@ -62,6 +62,8 @@ impl Shared {
         let (convert, sink) = (make("videoconvert")?, make("spoutsink")?);
         set(&sink, "sender-name", sender_name)?;
         set(&sink, "sync", "false")?;
+        // Where PipeWire does not run this is a line in the log, and nothing else.
+        set(&sink, "pipewire", "true")?;
         let shared = Self { pipeline };
         shared
             .pipeline

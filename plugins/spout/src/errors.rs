@@ -7,7 +7,7 @@ pub(crate) fn share(error: &ShareError) -> gst::ErrorMessage {
     let text = sentence(error);
     match error {
         ShareError::Name(_) => gst::error_msg!(gst::ResourceError::Settings, ("{text}")),
-        ShareError::NoFolder { .. } | ShareError::NoBackend { .. } => {
+        ShareError::NoFolder { .. } | ShareError::NoBackend { .. } | ShareError::NoneHere => {
             gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
         }
         ShareError::FolderForeign { .. } | ShareError::FolderOpen { .. } => {

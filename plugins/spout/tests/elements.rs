@@ -373,27 +373,6 @@ fn frames_beyond_the_maximum_rate_and_of_equal_content_are_left_out() {
 }
 
 #[test]
-fn two_sinks_of_one_name_are_numbered() {
-    let name = name();
-    let first = Sending::new(&name, &caps("BGRA", 8, 8));
-    let mut first = first;
-    first.send(vec![1; 256]);
-    let mut second = Sending::new(&name, &caps("BGRA", 8, 8));
-    second.send(vec![2; 256]);
-
-    let actual = |sending: &Sending| {
-        sending
-            .running
-            .element("sink")
-            .property::<Option<String>>("actual-name")
-    };
-    assert_eq!(actual(&first), Some(name.clone()));
-    assert_eq!(actual(&second), Some(format!("{name}_1")));
-    let receiving = Receiving::new(&format!("{name}_1"), "");
-    assert_eq!(receiving.bytes(), vec![2; 256]);
-}
-
-#[test]
 fn the_sender_stays_while_paused_and_in_ready_and_goes_with_null() {
     let name = name();
     let mut sending = Sending::new(&name, &caps("BGRA", 8, 8));

@@ -6,7 +6,7 @@ use gst::prelude::*;
 
 mod ground;
 
-use ground::caps;
+use ground::{Receiving, Running, Sending, caps, name};
 
 #[test]
 fn a_name_that_breaks_a_rule_is_an_error_and_one_that_is_no_text_is_no_panic() {
@@ -25,7 +25,7 @@ fn a_name_that_breaks_a_rule_is_an_error_and_one_that_is_no_text_is_no_panic() {
                 "spoutsink" => "videotestsrc num-buffers=1 ! spoutsink name=it",
                 _ => "spoutsrc name=it ! fakesink",
             };
-            let running = ground::Running::launch(text);
+            let running = Running::launch(text);
             let it = running.element("it");
             it.set_property_from_value("sender-name", name);
             it.property::<String>("sender-name");
@@ -39,10 +39,30 @@ fn a_name_that_breaks_a_rule_is_an_error_and_one_that_is_no_text_is_no_panic() {
 
 #[test]
 fn a_sender_without_a_name_has_the_programs() {
-    let mut sending = ground::Sending::new("", &caps("BGRA", 8, 8));
+    let mut sending = Sending::new("", &caps("BGRA", 8, 8));
     sending.send(vec![5; 256]);
 
     let name: String = sending.running.element("sink").property("actual-name");
 
     assert!(name.starts_with("names"), "{name}");
+}
+
+#[test]
+fn two_sinks_of_one_name_are_numbered() {
+    let name = name();
+    let mut first = Sending::new(&name, &caps("BGRA", 8, 8));
+    first.send(vec![1; 256]);
+    let mut second = Sending::new(&name, &caps("BGRA", 8, 8));
+    second.send(vec![2; 256]);
+
+    let actual = |sending: &Sending| {
+        sending
+            .running
+            .element("sink")
+            .property::<Option<String>>("actual-name")
+    };
+    assert_eq!(actual(&first), Some(name.clone()));
+    assert_eq!(actual(&second), Some(format!("{name}_1")));
+    let receiving = Receiving::new(&format!("{name}_1"), "");
+    assert_eq!(receiving.bytes(), vec![2; 256]);
 }

@@ -92,6 +92,11 @@ pub enum ShareError {
         /// The backend asked for.
         backend: &'static str,
     },
+    /// This system has no backend at all.
+    #[error(
+        "this system has nothing to share video by: `spout` needs Windows' Direct3D 11, `shm` Linux' sealed memory and packet sockets"
+    )]
+    NoneHere,
 }
 
 impl ShareError {
@@ -122,6 +127,9 @@ impl ShareError {
                 "start PipeWire and a session manager (packages pipewire, wireplumber) as this user; it is tried again"
             }
             Self::NoBackend { .. } => "set the backend to `auto`",
+            Self::NoneHere => {
+                "run both programs on Linux or on Windows; other systems are not supported yet"
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn open(backend: Backend) -> Result<Arc<dyn Directory>, ShareError> {
         #[cfg(windows)]
         Backend::Auto | Backend::Spout => Ok(Arc::new(spout::SpoutDirectory)),
         #[cfg(not(any(target_os = "linux", windows)))]
-        Backend::Auto => Err(ShareError::NoBackend { backend: "auto" }),
+        Backend::Auto => Err(ShareError::NoneHere),
         #[cfg(not(target_os = "linux"))]
         Backend::Shm => Err(ShareError::NoBackend { backend: "shm" }),
         #[cfg(not(windows))]

@@ -93,8 +93,13 @@ impl Shelf {
 
     /// Tells those who have not heard of the present geometry.
     fn greet_all(&mut self) {
-        let hello = self.hello().encode();
         let generation = self.generation;
+        // With every frame, so not even the words are put together for nothing.
+        let knows = |viewer: &Viewer| viewer.heard == Some(generation);
+        if self.viewers.iter().all(knows) {
+            return;
+        }
+        let hello = self.hello().encode();
         self.keep_viewers(|viewer| {
             if viewer.heard != Some(generation) {
                 match viewer.say(&hello, None) {
