@@ -87,6 +87,7 @@ impl Client {
             &[&Direction::Recvonly, &audio.parse::<gst::Caps>().unwrap()],
         );
         show(&pipeline, &webrtcbin, &seen);
+        follow_latency(&pipeline);
         pipeline.set_state(gst::State::Playing).unwrap();
         let channel = webrtcbin.emit_by_name::<WebRTCDataChannel>(
             "create-data-channel",
@@ -304,6 +305,20 @@ fn send_or_receive(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, wish: &Wi
         webrtcbin.emit_by_name::<glib::Object>("add-transceiver", &[&Direction::Recvonly, &caps])
     };
     transceiver.set_property("do-nack", true);
+}
+
+/// Does what every application does about latency messages. Since GStreamer 1.26 a session that was never told its
+/// latency sends no reports and no requests for key frames.
+fn follow_latency(pipeline: &gst::Pipeline) {
+    let latest = pipeline.downgrade();
+    pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+        if let (gst::MessageView::Latency(_), Some(pipeline)) = (message.view(), latest.upgrade()) {
+            pipeline.call_async(|pipeline| {
+                pipeline.recalculate_latency().ok();
+            });
+        }
+        gst::BusSyncReply::Drop
+    });
 }
 
 /// Decodes and counts what comes back.
