@@ -208,9 +208,12 @@ impl Stream {
         let Some(last) = self.occupied.iter().rposition(|frames| *frames > 0) else {
             return Ok(0);
         };
-        let negative = self.gather(last);
+        let (negative, as_they_lie) = self.gather(last);
         let call = Call {
-            sample: &self.sample,
+            sample: match as_they_lie {
+                Some(rows) => &self.rows[rows],
+                None => &self.sample,
+            },
             timesteps: &self.timesteps,
             negative,
         };
@@ -224,8 +227,9 @@ impl Stream {
         Ok(left)
     }
 
-    /// Puts the rows of a call together and says how many of them are about the negative prompt.
-    fn gather(&mut self, last: usize) -> usize {
+    /// Puts the rows of a call together, and says how many of them are about the negative prompt and
+    /// where the others lie, if they lie together already: then nothing is copied.
+    fn gather(&mut self, last: usize) -> (usize, Option<std::ops::Range<usize>>) {
         let (group, buffer) = (
             self.shape.frame_buffer * self.shape.size,
             self.shape.frame_buffer,
@@ -237,16 +241,24 @@ impl Stream {
             CfgType::Initialize => 1,
             CfgType::None | CfgType::SelfNegative => 0,
         };
+        let first = self.occupied.iter().position(|frames| *frames > 0);
+        let first = first.unwrap_or(last);
+        let close = self.occupied[first..=last].iter().all(|frames| *frames > 0);
+        let as_they_lie =
+            (negative_groups == 0 && close).then_some(first * group..(last + 1) * group);
         for groups in [negative_groups, last + 1] {
             for step in (0..groups).filter(|step| self.occupied[*step] > 0) {
-                let rows = &self.rows[step * group..][..group];
-                self.sample.extend_from_slice(rows);
+                if as_they_lie.is_none() {
+                    let rows = &self.rows[step * group..][..group];
+                    self.sample.extend_from_slice(rows);
+                }
                 let timestep = f32::from(self.levels[step].timestep);
                 self.timesteps.extend(std::iter::repeat_n(timestep, buffer));
             }
         }
         let occupied = |step: &usize| self.occupied[*step] > 0;
-        buffer * (0..negative_groups).filter(occupied).count()
+        let negative = buffer * (0..negative_groups).filter(occupied).count();
+        (negative, as_they_lie)
     }
 
     /// From the far end, so that a group is read before the one above it moves down into it.

@@ -225,12 +225,15 @@ impl Engine {
             }
         };
         for place in 0..left {
-            smooth(
-                &mut self.before,
-                self.stream.clean(place),
-                self.parameters.latent_feedback,
-            );
-            self.waiting.finish(&self.before);
+            let (clean, share) = (self.stream.clean(place), self.parameters.latent_feedback);
+            if share > 0.0 {
+                smooth(&mut self.before, clean, share);
+                self.waiting.finish(&self.before);
+            } else {
+                // What feedback would begin with; the next clean latent is soon enough.
+                self.before.clear();
+                self.waiting.finish(clean);
+            }
         }
         Ok(())
     }
@@ -270,7 +273,7 @@ const USUAL_SCALE: f32 = 0.7;
 
 /// Moves `before` to `clean`, leaving it a share of its old values: `(1 − s)·clean + s·before`.
 fn smooth(before: &mut Vec<f32>, clean: &[f32], share: f32) {
-    if before.len() != clean.len() || share <= 0.0 {
+    if before.len() != clean.len() {
         before.clear();
         before.extend_from_slice(clean);
         return;
