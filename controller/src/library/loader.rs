@@ -275,7 +275,11 @@ async fn open(shared: &Arc<Shared>, wish: &Wish) -> Result<Loaded, String> {
     let id = &wish.pipeline_id;
     let unknown = || format!("there is no pipeline `{id}`; see GET /api/v1/pipelines/schemas");
     let model = shared.catalogue.find(id).ok_or_else(unknown)?;
-    let (processor, parameters) = wish.understand(&model, &shared.catalogue.lora_dir())?;
+    let (mut processor, parameters) = wish.understand(&model, &shared.catalogue.lora_dir())?;
+    if processor.factory.is_some() {
+        let cache = shared.catalogue.cache_dir().display().to_string();
+        processor.properties.push(("model-cache-dir", cache));
+    }
     if processor.factory.is_none() {
         return Ok(Loaded {
             wish: wish.clone(),

@@ -50,6 +50,11 @@ impl Catalogue {
         self.models_dir.join("lora")
     }
 
+    /// Where models keep what takes long to prepare; may be removed at any time.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.models_dir.join(".cache")
+    }
+
     /// All models, the built-in ones first: clients take the first as their default.
     pub fn models(&self) -> Vec<Model> {
         let mut models = vec![

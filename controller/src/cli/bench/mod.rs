@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! gst-scope bench webrtc    the whole way of a frame, next to an aiortc server and a bare webrtcbin
-//! gst-scope bench engine    the model alone and inside its element
+//! gst-scope bench engine    the model alone and inside its element, next to Python, PyTorch and the roofline
 //! gst-scope bench cloud     a session whose pictures are made elsewhere, and losing that
 //! gst-scope bench share     a frame handed to another process, next to shmsink and to one memcpy
 //! ```
@@ -42,7 +42,7 @@ pub(super) struct Args {
 enum Subject {
     /// Latency, connecting, recovery and cost of a session, next to an aiortc server and a bare webrtcbin
     Webrtc(webrtc::Args),
-    /// Frames per second of the built-in model, alone and inside its element
+    /// A model frame by frame: its element, the bare graphs, the same in Python and in PyTorch, and the roofline
     Engine(engine::Args),
     /// Connecting to the cloud, what it adds, and how losses are survived; the cloud is a second server
     Cloud(cloud::Args),

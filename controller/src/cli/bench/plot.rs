@@ -9,7 +9,7 @@ use super::report::rounded;
 /// One row of bars that share a scale.
 #[derive(Debug)]
 pub(super) struct Panel {
-    pub(super) title: &'static str,
+    pub(super) title: String,
     pub(super) unit: &'static str,
     pub(super) bars: Vec<(&'static str, Option<f64>)>,
 }
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn the_longest_bar_fills_its_room_and_a_gap_says_so() {
         let panel = Panel {
-            title: "t",
+            title: "t".into(),
             unit: "ms",
             bars: vec![("a", Some(5.0)), ("b", Some(50.0)), ("c", None)],
         };

@@ -165,7 +165,7 @@ impl Report {
             let bars =
                 Contender::ALL.map(|contender| (contender.name(), self.median(contender, metric)));
             Panel {
-                title: what,
+                title: what.into(),
                 unit,
                 bars: bars.to_vec(),
             }

@@ -271,7 +271,11 @@ impl Report {
                 .to_vec()
         };
         let (hd, uhd, free) = (Load::new(1080, 60), Load::new(2160, 60), Load::new(1080, 0));
-        let panel = |title, unit, bars| Panel { title, unit, bars };
+        let panel = |title: &str, unit, bars| Panel {
+            title: title.into(),
+            unit,
+            bars,
+        };
         plot::draw(&[
             panel(
                 "1080p60: pushed to seen, median",
