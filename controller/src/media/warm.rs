@@ -28,17 +28,15 @@ const FACTORIES: [&str; 11] = [
 /// Leaving the program may take two seconds; on an idle machine the work takes half of one.
 const PATIENCE: Duration = Duration::from_millis(1200);
 
-/// Loads the plugins and makes the process's DTLS certificate, each in a thread of its own.
+/// Loads the plugins and makes the process's DTLS certificate, in a thread of its own.
 pub(crate) fn up() -> Warming {
     let (over, threads) = mpsc::channel();
-    begin("warm-up", over.clone(), || {
+    begin("warm-up", over, || {
         for name in FACTORIES {
             // What is missing is reported by the session that needs it.
             make(name).ok();
         }
-    });
-    // A 2048 bit RSA key takes as long as all the rest, and at times thrice as long.
-    begin("certificate", over, || {
+        // A 2048 bit RSA key takes as long as all the rest, and at times thrice as long.
         if let Ok(decoder) = make("dtlsdec") {
             // Reading it makes it.
             decoder.property::<Option<String>>("pem");
