@@ -119,7 +119,7 @@ fn connect(near: &Server) -> Outcome<Figures> {
 /// Waits until the client's picture comes from the cloud, or from home.
 fn until_shown(near: &Server, cloud: bool) -> Outcome<()> {
     let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
+    loop {
         let metrics = http::request(
             &near.address,
             "GET",
@@ -133,11 +133,15 @@ fn until_shown(near: &Server, cloud: bool) -> Outcome<()> {
         if shown == Some(cloud) {
             return Ok(());
         }
+        if Instant::now() > end {
+            let wanted = if cloud { "the cloud's" } else { "the local" };
+            let status = http::request(&near.address, "GET", "/api/v1/cloud/status", &Value::Null)?;
+            return Err(trouble(format!(
+                "{wanted} picture was not shown within {PATIENCE:?}: {metrics}, {status}"
+            )));
+        }
         std::thread::sleep(LOOK);
     }
-    Err(trouble(format!(
-        "the picture did not change over within {PATIENCE:?}"
-    )))
 }
 
 /// Median time that frames were away, milliseconds.
