@@ -12,6 +12,8 @@ const card = {
   root: document.getElementById("card"),
   title: document.getElementById("card-title"),
   text: document.getElementById("card-text"),
+  more: document.getElementById("card-more"),
+  lines: document.getElementById("card-lines"),
   progress: document.getElementById("card-progress"),
   action: document.getElementById("card-action"),
 };
@@ -52,9 +54,13 @@ export function sayError(error) {
 export function showCard({ title, text = "", progress, action, act, isError = false }) {
   card.root.hidden = false;
   card.root.classList.toggle("is-error", isError);
+  // The first line says what happened and what to do; a list of attempts below it is for whoever asks.
+  const [said, ...lines] = title.trim().split("\n");
   // Written only when different: a live region would read the same words again.
-  write(card.title, title);
+  write(card.title, lines.length > 0 ? said.replace(/[;,.]? tried:$/, ".") : said);
   write(card.text, text);
+  write(card.lines, lines.map((line) => line.trim()).join("\n"));
+  card.more.hidden = lines.length === 0;
   if (isError) {
     card.title.dataset.testid = "error";
     noteError(title);

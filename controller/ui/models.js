@@ -28,9 +28,11 @@ export async function ready(model, loadParams, { signal, tell }) {
     const status = await api.pipelineStatus(signal);
     if (status.status === "loaded") return true;
     if (status.status === "error") {
+      // Sentences of the elements bring their remedy along, behind a semicolon.
+      const advice = status.error?.includes("; ") ? "" : "Choose another size or model, or read the server's log.";
       throw new ServerError({
         sentence: api.asSentence(status.error) || `${model.name ?? model.id} could not be loaded.`,
-        hint: api.asSentence(status.hint) || "Choose another size or model, or read the server's log.",
+        hint: api.asSentence(status.hint) || advice,
         status: 200,
       });
     }

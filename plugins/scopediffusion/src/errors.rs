@@ -58,7 +58,11 @@ pub(crate) fn sentence(error: &EngineError) -> String {
         }
         _ => error.remedy(),
     };
-    format!("{error}; {remedy}")
+    // A list of attempts has many lines; whoever reads the first knows what to do.
+    match error.to_string().split_once("; tried:") {
+        Some((what, tried)) => format!("{what}; {remedy}; tried:{tried}"),
+        None => format!("{error}; {remedy}"),
+    }
 }
 
 /// Why a frame could not be drawn, in one sentence with its remedy.
