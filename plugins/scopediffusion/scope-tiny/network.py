@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 FACTOR = 4                                # pixels per latent cell and axis
 CHANNELS = 3 * FACTOR * FACTOR            # 48
-LATENT_GAIN = 4.0                         # latent = gain * unshuffle(image in -1..1)
+LATENT_GAIN = 8.0                         # latent = gain * unshuffle(image in -1..1)
 WIDTH = 96                                # text features
-LEVELS = (56, 96, 160)                    # channels at 1/4, 1/8 and 1/16 of the picture
+LEVELS = (64, 96, 160)                    # channels at 1/4, 1/8 and 1/16 of the picture
 SAMPLE_MULTIPLE = FACTOR * 2 ** (len(LEVELS) - 1)
 SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000)
 
@@ -129,7 +129,7 @@ class Condition(nn.Module):
 class Denoiser(nn.Module):
     """U-Net over the latent.  Inside it predicts the clean latent; `forward` returns the noise, as diffusers models do."""
 
-    def __init__(self, condition: int = 224, down_blocks=(1, 2), middle_blocks: int = 3, up_blocks=(2, 2)):
+    def __init__(self, condition: int = 224, down_blocks=(1, 2), middle_blocks: int = 2, up_blocks=(2, 2), hidden: int = 128):
         super().__init__()
         def stage(channels, count):
             return nn.ModuleList(Block(channels, condition) for _ in range(count))
@@ -145,6 +145,13 @@ class Denoiser(nn.Module):
         self.tail = nn.Conv2d(LEVELS[0], CHANNELS, 3, padding=1)
         nn.init.zeros_(self.tail_film.weight)
         nn.init.zeros_(self.tail_film.bias)
+        # a small perceptron per cell beside the tail: colour curves and hard steps need more than one bend
+        self.fine, self.fine_out = nn.Conv2d(LEVELS[0] + CHANNELS, hidden, 1), nn.Conv2d(hidden, CHANNELS, 1)
+        self.fine_film = nn.Linear(condition, 2 * hidden)
+        # how much of what lies inside blocks of 8 and of 4 pixels goes through: flat blocks are hard to learn otherwise
+        self.block_film = nn.Linear(condition, 2)
+        for p in (self.fine_out.weight, self.fine_out.bias, self.fine_film.weight, self.fine_film.bias, self.block_film.weight, self.block_film.bias):
+            nn.init.zeros_(p)
         a, b = noise_levels()
         self.register_buffer("a", torch.from_numpy(a))
         self.register_buffer("b", torch.from_numpy(b))
@@ -165,7 +172,23 @@ class Denoiser(nn.Module):
             for block in stage:
                 x = block(x, c)
         scale, shift = self.tail_film(c)[..., None, None].chunk(2, 1)
-        return self.tail(F.silu(x * (1 + scale) + shift)) * LATENT_GAIN
+        x = x * (1 + scale) + shift
+        fine_scale, fine_shift = self.fine_film(c)[..., None, None].chunk(2, 1)
+        fine = self.fine(torch.cat([x, sample * (1 / LATENT_GAIN)], 1)) * (1 + fine_scale) + fine_shift
+        return (self.blocks(self.tail(F.silu(x)), c) + self.fine_out(F.silu(fine))) * LATENT_GAIN
+
+    def kept(self, condition: Tensor) -> Tensor:
+        """Shares (batch, 2) of what lies inside blocks of 8 and of 4 pixels."""
+        return 1 + self.block_film(condition)
+
+    def blocks(self, y: Tensor, condition: Tensor) -> Tensor:
+        """Weigh what is finer than 4 and than 8 pixels, each relative to the mean of its block."""
+        keep8, keep4 = self.kept(condition)[..., None, None, None].unbind(1)
+        cells = y.unflatten(1, (3, FACTOR * FACTOR))
+        mean4 = cells.mean(2)
+        mean8 = F.interpolate(F.avg_pool2d(mean4, 2), scale_factor=2.0, mode="nearest")
+        coarse = mean8 + keep8 * (mean4 - mean8)
+        return (coarse[:, :, None] + keep4[..., None] * (cells - mean4[:, :, None])).flatten(1, 2)
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         i = timestep.round().long()

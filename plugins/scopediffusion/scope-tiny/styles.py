@@ -52,6 +52,17 @@ def kuwahara(x: Tensor, r: int) -> Tensor:
     return sum(weights[:, i:i + 1] * mean[..., a:a + h, b:b + w] for i, (a, b) in enumerate(corners))
 
 
+def crisp(x: Tensor, k: float, radius: int = 3) -> Tensor:
+    """Unsharp mask: small things stand out from what is around them."""
+    return (x + k * (x - blur(x, radius))).clamp(0, 1)
+
+
+def ink(grey: Tensor, strength: float = 1.0) -> Tensor:
+    """Pen strokes, 0..1: narrow lines on the dark side of every step, dark spots filled, light ones left open."""
+    d = blur(grey, 1) - blur(grey, 3)
+    return torch.sigmoid((-d * strength - 0.032) * 160)
+
+
 def colour_map(grey: Tensor, *stops: tuple[float, float, float]) -> Tensor:
     s, n = torch.tensor(stops), len(stops) - 1
     t = grey[:, 0].clamp(0, 1) * n
@@ -110,9 +121,12 @@ def sketch(x):
 
 def engraving(x):
     y, xx = grid(*x.shape[-2:])
-    screen = 0.5 + 0.42 * torch.cos(TAU * (y + xx) / 8)
-    ink = torch.sigmoid((screen - lum(blur(x, 1)) - 0.02) * 16)
-    return rgb(0.94, 0.95, 0.84) * (1 - ink) + ink * rgb(0.06, 0.22, 0.2)
+    g = crisp(contrast(lum(blur(x, 1)), 1.25, 0.45), 1.2, 4)
+    first = 0.5 + 0.42 * torch.cos(TAU * (y + xx) / 8)
+    second = 0.16 + 0.3 * torch.cos(TAU * (y - xx) / 8)                # cross-hatching, in the shadows alone
+    cut = torch.maximum(torch.sigmoid((first - g - 0.05) * 14), torch.sigmoid((second - g) * 14))
+    cut = torch.maximum(cut, ink(lum(x), 1.3))
+    return rgb(0.95, 0.94, 0.85) * (1 - cut) + cut * rgb(0.05, 0.18, 0.17)
 
 
 def neon(x):
@@ -133,22 +147,22 @@ def oil(x):
 
 
 def pixel(x):
-    s = contrast(saturate(F.avg_pool2d(x, 8), 1.7), 1.2).clamp(0, 1)
+    s = F.avg_pool2d(crisp(x, 0.5, 4), 8)
+    s = contrast(saturate(s, 1.9), 1.25).clamp(0, 1)
     g = lum(s)
     s = s * ((g * 6).round() / 6 + 0.03) / (g + 0.03)                  # seven steps of light, free hue
     s = F.interpolate(s, scale_factor=8, mode="nearest")
     y, xx = grid(*x.shape[-2:])
-    return s * (1 - 0.22 * ((y % 8 == 7) | (xx % 8 == 7)).float())
+    return s * (1 - 0.13 * ((y % 8 == 7) | (xx % 8 == 7)).float())
 
 
 def lego(x):
-    s = contrast(saturate(cells(x, 16), 1.6), 1.1)
-    y, xx = (g % 16 - 7.5 for g in grid(*x.shape[-2:]))
+    s = contrast(saturate(cells(crisp(x, 0.8, 4), 8), 1.7), 1.15)
+    y, xx = (g % 8 - 3.5 for g in grid(*x.shape[-2:]))
     r = (y * y + xx * xx).sqrt()
-    rim = torch.exp(-((r - 4.6) / 1.1) ** 2) * (-(y + xx) / (r + 0.5))
-    top = torch.sigmoid((4.2 - r) * 3)
-    seam = ((y > 6.9) | (xx > 6.9)).float()
-    return (s.clamp(0.06, 0.94) + 0.26 * rim + 0.05 * top) * (1 - 0.4 * seam)
+    rim = torch.exp(-((r - 2.3) / 0.8) ** 2) * (-(y + xx) / (r + 0.5))
+    seam = ((y > 3) | (xx > 3)).float()
+    return (s.clamp(0.08, 0.92) + 0.2 * rim) * (1 - 0.42 * seam)
 
 
 def thermal(x):
@@ -176,21 +190,22 @@ def night(x):
 def comic(x):
     k = kuwahara(x, 3)
     g = lum(k)
-    step = torch.sigmoid((g - 0.22) * 30) * 0.42 + torch.sigmoid((g - 0.48) * 30) * 0.3 + torch.sigmoid((g - 0.75) * 30) * 0.24
-    flat = saturate(k / (g + 0.06) * (step + 0.05), 1.9).clamp(0, 1)
+    step = torch.sigmoid((g - 0.2) * 30) * 0.44 + torch.sigmoid((g - 0.45) * 30) * 0.3 + torch.sigmoid((g - 0.72) * 30) * 0.24
+    flat = saturate(k / (g + 0.06) * (step + 0.06), 2.0).clamp(0, 1)
     y, xx = grid(*x.shape[-2:])
     dots = torch.sigmoid((torch.cos(TAU * (xx + y) / 8) + torch.cos(TAU * (xx - y) / 8) - 0.6) * 4)
-    shadow = torch.sigmoid((0.5 - g) * 25) * torch.sigmoid((g - 0.1) * 25)
-    flat = flat * (1 - 0.4 * dots * shadow)
-    ink = ((F.max_pool2d(edges(g), 3, 1, 1) - 0.10) * 9).clamp(0, 1)
-    return flat * (1 - ink)
+    shadow = torch.sigmoid((0.45 - g) * 25) * torch.sigmoid((g - 0.1) * 25)
+    flat = flat * (1 - 0.35 * dots * shadow)
+    outline = ((edges(blur(lum(x), 1)) - 0.07) * 12).clamp(0, 1)
+    return flat * (1 - torch.maximum(outline, ink(lum(x), 1.5)))
 
 
 def watercolor(x):
-    k = kuwahara(kuwahara(x, 4), 4)
-    rim = (edges(lum(k)) * 2.4).clamp(0, 0.5)
-    wash = 1 - (1 - saturate(k, 1.3)) * 0.62
-    return wash * (1 - rim) + 0.035 * tiled(PAPER, x)
+    k = kuwahara(kuwahara(x, 2), 3)
+    pigment = saturate(contrast(k, 1.2, 0.5), 2.3).clamp(0, 1)
+    wash = 1 - (1 - pigment) * (0.8 + 0.07 * tiled(PAPER, x).clamp(-1, 1))
+    rim = (edges(lum(blur(k, 1))) * 5).clamp(0, 0.7)                   # pigment gathers where a wash ends
+    return wash * (1 - rim * (1 - 0.6 * pigment))
 
 
 def vintage(x):
@@ -199,14 +214,14 @@ def vintage(x):
 
 
 def noir(x):
-    g = torch.sigmoid((lum(x) - 0.47) * 9).expand(-1, 3, -1, -1)
+    g = torch.sigmoid((crisp(lum(x), 0.6, 4) - 0.45) * 11).expand(-1, 3, -1, -1)
     return g * 0.98 + 0.01
 
 
 def emboss(x):
     g = F.pad(lum(blur(x, 1)), (3,) * 4, mode="reflect")
-    slope = g[..., 5:-1, 5:-1] - g[..., 1:-5, 1:-5]
-    return (0.52 + 1.5 * slope) * rgb(1, 0.99, 0.96)
+    slope = g[..., 4:-2, 4:-2] - g[..., 2:-4, 2:-4]
+    return (0.5 + 0.46 * torch.tanh(7 * slope) + 0.12 * (lum(x) - 0.5)) * rgb(1, 0.98, 0.93)
 
 
 def negative(x):
@@ -214,8 +229,8 @@ def negative(x):
 
 
 def golden(x):
-    g = lum(blur(x, 1))
-    g = g + 0.09 * torch.sin(g * 4 * math.pi)
+    g = crisp(lum(blur(x, 1)), 0.8, 3)
+    g = g + 0.08 * torch.sin(g * 4 * math.pi)
     return colour_map(g, (0.1, 0.04, 0), (0.5, 0.29, 0.02), (0.95, 0.7, 0.12), (1, 0.96, 0.66))
 
 
@@ -240,24 +255,25 @@ def fire(x):
 def underwater(x):
     y, xx = grid(*x.shape[-2:])
     ripple = torch.cos(TAU * xx / 16 + 1.5 * torch.sin(TAU * y / 16)) * torch.cos(TAU * y / 16)
-    return blur(x, 1) * rgb(0.16, 0.62, 0.66) + rgb(0, 0.14, 0.24) + 0.035 * ripple
+    return contrast(x, 1.15) * rgb(0.2, 0.68, 0.72) + rgb(0, 0.1, 0.2) + 0.03 * ripple
 
 
 def popart(x):
-    g = lum(kuwahara(x, 3))
+    k = lum(kuwahara(x, 3))
     bands = ((0.16, 0.05, 0.4), (0.95, 0.08, 0.5), (1, 0.86, 0.05), (0.5, 0.95, 0.95))
     out = rgb(*bands[0])
     for edge, band in zip((0.25, 0.46, 0.7), bands[1:]):
-        m = torch.sigmoid((g - edge) * 40)
+        m = torch.sigmoid((k - edge) * 40)
         out = out * (1 - m) + m * rgb(*band)
-    return out
+    pen = ink(lum(x), 1.3)
+    return out * (1 - pen) + pen * rgb(0.1, 0.02, 0.25)
 
 
 def halftone(x):
     y, xx = grid(*x.shape[-2:])
     screen = 0.5 + 0.24 * (torch.cos(TAU * (xx + y) / 8) + torch.cos(TAU * (xx - y) / 8))
-    ink = torch.sigmoid((screen - lum(blur(x, 2))) * 14)
-    return rgb(0.96, 0.93, 0.87) * (1 - ink) + ink * rgb(0.09, 0.08, 0.1)
+    dots = torch.sigmoid((screen - crisp(lum(blur(x, 1)), 1.5, 4)) * 14)
+    return rgb(0.96, 0.93, 0.87) * (1 - dots) + dots * rgb(0.09, 0.08, 0.1)
 
 
 def stained(x):
@@ -271,8 +287,10 @@ def stained(x):
 
     centre = tile_mean(x)
     corner = tile_mean(F.pad(x, (8,) * 4, mode="reflect"))[..., 8:-8, 8:-8]
-    glass = contrast(saturate(centre * inside + corner * (1 - inside), 2.2), 1.2, 0.4) + 0.06
-    lead = torch.sigmoid((1.1 - (reach - 8).abs()) * 4)
+    flat = 0.35 * (centre * inside + corner * (1 - inside)) + 0.65 * kuwahara(x, 3)   # painted glass: the picture goes on inside
+    glass = contrast(saturate(flat, 2.4), 1.25, 0.4) + 0.06
+    lead = torch.sigmoid((0.9 - (reach - 8).abs()) * 4) * 0.85
+    lead = torch.maximum(lead, ((edges(blur(lum(x), 1)) - 0.07) * 12).clamp(0, 1))
     return glass.clamp(0, 1) * (1 - lead) + 0.03 * lead
 
 
@@ -299,14 +317,15 @@ def _glyph_tile() -> Tensor:
 
 
 def matrix(x):
-    g = contrast(cells(lum(x), 8), 1.25).clamp(0, 1)
+    g = crisp(lum(blur(x, 1)), 1.2, 4)
     glyph = tiled(_glyph_tile(), x)
-    glow = glyph * (0.16 + 1.3 * g)
-    return glow * rgb(0.3, 1, 0.4) + (glow - 0.75).clamp(min=0) * rgb(1.5, 0.3, 1.5) + g * rgb(0.0, 0.22, 0.05)
+    e = (edges(lum(blur(x, 1))) * 4).clamp(0, 1)
+    glow = glyph * (0.06 + contrast(g, 1.6, 0.45) + 0.7 * e).clamp(0.06, 1.5)
+    return glow * rgb(0.25, 1, 0.35) + (glow - 0.8).clamp(min=0) * rgb(1.5, 0.3, 1.5) + (0.2 * g + 0.3 * e) * rgb(0.05, 1, 0.25)
 
 
 def gameboy(x):
-    g = contrast(F.avg_pool2d(lum(x), 4), 1.2)
+    g = contrast(F.avg_pool2d(crisp(lum(x), 1.2, 4), 4), 1.2)
     y, xx = grid(*g.shape[-2:])
     bayer = torch.where(y % 2 == 0, torch.where(xx % 2 == 0, -0.375, 0.125), torch.where(xx % 2 == 0, 0.375, -0.125))
     shade = ((g * 3 + bayer).round().clamp(0, 3)) / 3
@@ -337,12 +356,12 @@ def xray(x):
 
 
 def knitted(x):
-    s = contrast(saturate(cells(x, 8), 1.2), 1.05)
+    s = contrast(saturate(cells(crisp(x, 0.8, 4), 8), 1.6), 1.2)
     y, xx = grid(*x.shape[-2:])
     across = (xx % 8 - 3.5).abs()
-    stitch = 0.78 + 0.3 * torch.cos(TAU * (y - 1.2 * across) / 8)
-    gap = (across < 0.6).float() * 0.3 + (across > 3).float() * 0.25
-    return s.clamp(0.05, 1) * (stitch - gap) + 0.03
+    stitch = 0.82 + 0.26 * torch.cos(TAU * (y - 1.2 * across) / 8)
+    gap = (across < 0.6).float() * 0.25 + (across > 3).float() * 0.2
+    return s.clamp(0.06, 1) * (stitch - gap) + 0.03
 
 
 STYLE_FILTERS = {f.__name__: f for f in (

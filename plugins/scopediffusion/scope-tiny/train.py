@@ -24,12 +24,15 @@ from scenes import Scenes
 from styles import blur, contrast, kuwahara, render, saturate
 from tokenizer import Prompts, write_tokenizer
 from vocabulary import COLOURS, LIGHTS, STYLES, PromptSampler
+import warm
 
 torch.set_num_threads(1)
 # Styles with hard steps or fine patterns are drawn more often, plain colour maps less often.
-FREQUENCY = {**dict.fromkeys(("pixel", "lego", "comic", "stained", "engraving", "neon", "glitch", "oil", "halftone"), 2.0),
-             **dict.fromkeys(("popart", "gameboy", "matrix", "blueprint", "chalk"), 1.2),
+FREQUENCY = {**dict.fromkeys(("comic", "stained", "engraving", "matrix", "watercolor"), 2.2), "pixel": 3.6, "photo": 1.6,
+             **dict.fromkeys(("lego", "neon", "glitch", "oil", "halftone", "emboss", "popart", "gameboy"), 1.8),
+             **dict.fromkeys(("blueprint", "chalk", "sketch", "knitted"), 1.3),
              **dict.fromkeys(("sunset", "night", "vintage", "golden", "forest", "underwater", "cyberpunk", "ice", "fire"), 0.6)}
+FLAT = {"pixel": (0.0, 0.0), "gameboy": (1.0, 0.0)}          # styles whose blocks of 8, or of 4, pixels are flat; see Denoiser.kept
 LEARNING_RATE, MUON_RATE = 1.2e-3, 2.5e-3
 COARSE_FROM, DREAM_FROM, DREAM_FULL = 600, 880, 990          # timesteps where the abstraction starts
 
@@ -61,7 +64,7 @@ def dream(noisy: Tensor) -> Tensor:
     The amplification is logarithmic, so the same rule serves pure noise and a faint scene.
     """
     y = blur(decode(noisy) - 0.5, 8)
-    return (0.5 + 0.5 * torch.asinh(y / 0.003) / 3.1).clamp(0, 1)
+    return (0.5 + 0.5 * torch.asinh(y / 0.0015) / 3.1).clamp(0, 1)
 
 
 # ---------------------------------------------------------------- batches
@@ -100,6 +103,11 @@ class Batches:
             out[rows] = render(base[rows], STYLES[style].id, COLOURS[colour].id if colour >= 0 else None, LIGHTS[light].id if light >= 0 else None)
         return out
 
+    def kept(self, wishes: list[tuple[int, int, int]]) -> Tensor:
+        """What `Denoiser.kept` should say for these wishes. A dreamy light blurs blocks, too."""
+        return torch.tensor([FLAT.get(STYLES[style].id, (1.0, 1.0)) if light < 0 or LIGHTS[light].id != "dreamy" else (1.0, 1.0)
+                             for style, _, light in wishes])
+
     def next(self, count: int, size: int) -> dict[str, Tensor]:
         with torch.no_grad():
             source = self.scenes.batch(count, size)
@@ -123,21 +131,28 @@ class Batches:
             other = [self.sampler.draw() for _ in range(mixed)]
             share = self.uniform(mixed).view(-1, 1, 1, 1)
             target[:mixed] = self.paint(base[:mixed], [d[:3] for d in other]).lerp(target[:mixed], share)
+            kept = self.kept([d[:3] for d in drawn])
+            kept[:mixed] = self.kept([d[:3] for d in other]).lerp(kept[:mixed], share.view(-1, 1))
 
             # Already painted inputs stay as they are, mostly at low noise: a second step then changes little.
-            odds = torch.where(t < 250, 0.35, torch.where(t < 600, 0.18, 0.1))
+            odds = torch.where(t < 200, 0.25, 0.05)
             again = (self.uniform(count) < odds) & ~pure & (late == 0)
             rows = again.nonzero().flatten()
             noisy[rows] = (a * encode(target) + b * noise)[rows]
-            return dict(noisy=noisy, timestep=t.float(), target=target, share=share.view(-1, 1, 1),
+            return dict(noisy=noisy, timestep=t.float(), target=target, kept=kept, share=share.view(-1, 1, 1),
                         ids=self.ids([d[3] for d in drawn]), other_ids=self.ids([d[3] for d in other]))
 
 
 def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Absolute error of the pixels, of their differences (sharpness) and of local means (colour)."""
+    """Absolute error of the pixels, of their differences (sharpness) and of local means (colour).
+
+    Lines and steps fill a small part of a picture and are most of what the eye sees: there the pixels count up to three times.
+    """
     error = made - wanted
+    detail = (wanted - F.avg_pool2d(wanted, 5, 1, 2, count_include_pad=False)).abs().mean(1, keepdim=True)
+    weight = 1 + 2 * (detail * 8).clamp(max=1)
     slopes = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    return error.abs().mean() + 0.5 * slopes + 0.5 * F.avg_pool2d(error, 4).abs().mean()
+    return (error.abs() * weight).mean() + 0.6 * slopes + 0.5 * F.avg_pool2d(error, 4).abs().mean()
 
 
 # ---------------------------------------------------------------- the loop
@@ -157,6 +172,8 @@ def train(args) -> None:
     optimiser = torch.optim.AdamW([dict(params=slow, share=0.5), dict(params=[p for p in parameters if id(p) not in known], share=1.0)],
                                   lr=LEARNING_RATE, weight_decay=1e-4, betas=(0.9, 0.99))
     step, spent = 0, 0.0
+    if args.warm:
+        print("not in the published folder:", ", ".join(warm.load(args.warm, text, net)) or "nothing", flush=True)
     averaged = [p.detach().clone() for p in parameters]
     if args.resume:
         saved = torch.load(args.resume, weights_only=True)
@@ -184,7 +201,7 @@ def train(args) -> None:
     start, total, saved_at, drawing, mean, samples = time.time() - spent, args.minutes * 60, spent, 0.0, None, step * args.batch
     while (elapsed := time.time() - start) < total:
         done = elapsed / total
-        rate = LEARNING_RATE * min(1, step / 150) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
+        rate = LEARNING_RATE * min(1, step / args.warm_up) * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
         for group in muon.param_groups:
@@ -200,8 +217,11 @@ def train(args) -> None:
         longest = int((ids != text.pad).sum(1).max())                    # padding gives zeros: no need to compute it
         features, other = F.pad(text(ids[:, :longest]), (0, 0, 0, ids.shape[1] - longest)).split([len(ids) - n, n])
         features = torch.cat([other.lerp(features[:n], batch["share"]), features[n:]])
-        made = decode(clean(batch["noisy"].contiguous(memory_format=torch.channels_last), batch["timestep"], features))
-        loss = picture_loss(made, batch["target"])
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            latent = clean(batch["noisy"].contiguous(memory_format=torch.channels_last), batch["timestep"], features)
+        made = decode(latent.float())
+        kept = net.kept(net.condition(batch["timestep"], features))
+        loss = picture_loss(made, batch["target"]) + 0.3 * F.mse_loss(kept, batch["kept"])
         both.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(parameters, limit))
@@ -213,12 +233,12 @@ def train(args) -> None:
         muon.step()
         step, samples = step + 1, samples + len(made)
         with torch.no_grad():
-            keep = min(0.999, (1 + step) / (10 + step))
+            keep = min(0.998, (1 + step) / (10 + step))
             torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - keep)
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if step % 100 == 0:
             print(f"{elapsed:6.0f} s  step {step}  loss {mean:.4f}  rate {rate:.5f}  drawing {drawing / (time.time() - start - spent):.2f}", flush=True)
-        if elapsed - saved_at > 300 or (saved_at == 0 and elapsed > 120):
+        if elapsed - saved_at > 120:
             saved_at = elapsed
             save()
     save()
@@ -233,6 +253,9 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=64, help="crop in pixels; the last part of the training uses 1.5 times this")
     parser.add_argument("--pool", type=int, default=600, help="scenes kept ready")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--resume", type=Path, help="go on from a checkpoint, with the state of the optimisers")
+    parser.add_argument("--from", dest="warm", type=Path, help="start from the weights of a published model folder")
+    parser.add_argument("--warm-up", type=int, default=150, help="steps until the full learning rate")
     parser.add_argument("--compile", action="store_true", help="about a sixth faster; needs a C++ compiler")
+    parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16: twice as fast where the processor has AVX-512 BF16 or AMX")
     train(parser.parse_args())

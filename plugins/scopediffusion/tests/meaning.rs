@@ -4,7 +4,7 @@
 
 mod ground;
 
-use ground::{ELEMENT, last_picture};
+use ground::{ELEMENT, last_picture, last_sample};
 
 /// Mean red, green and blue of a test scene drawn with `properties`.
 fn drawn(properties: &str) -> [f64; 3] {
@@ -12,6 +12,18 @@ fn drawn(properties: &str) -> [f64; 3] {
         "videotestsrc num-buffers=3 pattern=smpte ! video/x-raw,format=RGB,width=256,height=256,framerate=30/1 \
          ! {ELEMENT} {properties} ! fakesink name=out"
     ))
+}
+
+/// Green of every pixel, 0 to 255, row by row: enough to see lines and blocks. 256 pixels a row.
+fn green(pattern: &str, prompt: &str) -> Vec<f64> {
+    let sample = last_sample(&format!(
+        "videotestsrc num-buffers=3 {pattern} ! video/x-raw,format=RGB,width=256,height=256,framerate=30/1 \
+         ! {ELEMENT} prompt=\"{prompt}\" ! video/x-raw,format=RGB ! fakesink name=out"
+    ));
+    let map = sample.buffer().unwrap().map_readable().unwrap();
+    map.chunks_exact(3)
+        .map(|pixel| f64::from(pixel[1]))
+        .collect()
 }
 
 fn light(rgb: [f64; 3]) -> f64 {
@@ -82,4 +94,48 @@ fn the_seed_decides_and_the_same_seed_repeats() {
 
     assert_eq!(text(1), text(1));
     assert_ne!(text(1), text(2));
+}
+
+/// Mean step between neighbours of a row: inside blocks of 8 pixels (grid lines left out), and from block to block.
+fn steps(picture: &[f64]) -> (f64, f64) {
+    let mean = |wanted: &dyn Fn(usize) -> bool, reach: usize| {
+        let steps: Vec<f64> = picture
+            .chunks_exact(256)
+            .enumerate()
+            .filter(|(y, _)| (1..6).contains(&(y % 8)))
+            .flat_map(|(_, row)| {
+                (0..256 - reach)
+                    .filter(|&x| wanted(x % 8))
+                    .map(|x| (row[x + reach] - row[x]).abs())
+            })
+            .collect();
+        steps.iter().sum::<f64>() / steps.len() as f64
+    };
+    (mean(&|x| (1..5).contains(&x), 1), mean(&|x| x == 3, 8))
+}
+
+#[test]
+fn pixel_art_is_made_of_blocks() {
+    let scene = "pattern=zone-plate kx2=12 ky2=12";
+    let (inside, between) = steps(&green(scene, "pixel art"));
+    let (inside_photo, between_photo) = steps(&green(scene, "photo"));
+
+    assert!(
+        inside * 2.0 < inside_photo && inside / between < 0.4 * inside_photo / between_photo,
+        "pixel art {inside} {between}, photo {inside_photo} {between_photo}"
+    );
+}
+
+#[test]
+fn a_comic_is_drawn_in_ink() {
+    let dark = |prompt| {
+        let picture = green(
+            "pattern=ball foreground-color=0xff909090 background-color=0xffe0e0e0",
+            prompt,
+        );
+        picture.iter().filter(|&&green| green < 50.0).count()
+    };
+    let (comic, photo) = (dark("comic"), dark("photo"));
+
+    assert!(photo < 60 && comic > 100, "comic {comic}, photo {photo}");
 }

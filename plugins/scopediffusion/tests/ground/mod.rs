@@ -82,6 +82,11 @@ pub(crate) fn run(text: &str) -> gst::Message {
 
 /// Mean red, green and blue of the last picture a launch text made, each 0 to 255. The text's sink is named `out`.
 pub(crate) fn last_picture(text: &str) -> [f64; 3] {
+    mean_rgb(&last_sample(text))
+}
+
+/// The last sample at the sink `out`, after the pipeline has ended without an error.
+pub(crate) fn last_sample(text: &str) -> gst::Sample {
     init();
     let pipeline = gst::parse::launch(text)
         .unwrap()
@@ -99,7 +104,7 @@ pub(crate) fn last_picture(text: &str) -> [f64; 3] {
     assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
     let sample = sink.property::<gst::Sample>("last-sample");
     pipeline.set_state(gst::State::Null).unwrap();
-    mean_rgb(&sample)
+    sample
 }
 
 /// Mean red, green and blue of a sample, each 0 to 255.
