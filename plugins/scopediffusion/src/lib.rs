@@ -16,6 +16,7 @@ mod properties;
 mod scopediffusion;
 mod scopediffusionsrc;
 mod settings;
+mod sights;
 mod stats;
 mod stream;
 

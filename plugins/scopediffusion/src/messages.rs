@@ -110,6 +110,8 @@ pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
         .field("turbo", facts.turbo)
         .field("guidance-embedded", facts.guidance_embedded)
         .field("tiny-autoencoder", facts.tiny_autoencoder)
+        .field("reference-images", facts.reference_images)
+        .field("lora-inputs", gst::Array::new(&facts.lora_inputs))
         .field("token-width", facts.token_width as u64)
         .field("scale-factor", facts.scale_factor)
         .field("max-dimension", facts.max_dimension)

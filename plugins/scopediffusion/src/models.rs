@@ -41,6 +41,15 @@ pub(crate) fn load(
     backend: &'static OrtBackend,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Arc<Model>, EngineError> {
+    let folder = match &source.dir {
+        Some(dir) => Folder::open(dir)?,
+        None => Folder::embedded("scope-tiny", BUILTIN_FILES)?,
+    };
+    // Adapters that are inputs of the graphs are no part of what is loaded.
+    let source = &Source {
+        loras: folder.merged(&source.loras)?,
+        ..source.clone()
+    };
     let slot = {
         let mut slots = SLOTS.lock().unwrap();
         // Forgotten models leave their entry behind; this is where those are swept.
@@ -61,10 +70,6 @@ pub(crate) fn load(
     if let Some(model) = known.upgrade() {
         return Ok(model);
     }
-    let folder = match &source.dir {
-        Some(dir) => Folder::open(dir)?,
-        None => Folder::embedded("scope-tiny", BUILTIN_FILES)?,
-    };
     let folder = match &source.vae_dir {
         Some(dir) => folder.with_autoencoder(dir)?,
         None => folder,

@@ -12,8 +12,9 @@ use gst::prelude::*;
 use crate::models::Source;
 use crate::newest::NewestFirstServed;
 use crate::settings::{self, Settings};
+use crate::sights::{self, Sights, Wanted};
 use crate::stats::Stats;
-use crate::stream::{Stream, StreamError};
+use crate::stream::{Fresh, Stream, StreamError};
 use crate::{errors, messages, models, properties};
 
 /// What was asked for, and the part of it the engine has not heard yet.
@@ -21,6 +22,13 @@ use crate::{errors, messages, models, properties};
 struct Control {
     settings: Settings,
     unheard: Vec<Patch>,
+}
+
+/// What was seen in the pictures beside the frames, and whether the stream has heard of it.
+#[derive(Debug, Default)]
+struct Seen {
+    sights: Sights,
+    is_news: bool,
 }
 
 /// Everything of an element but its pads.
@@ -36,6 +44,8 @@ pub(crate) struct Processor {
     reloads: NewestFirstServed<(Source, Parameters)>,
     /// The model loaded anew, until the stream takes it up.
     fresh: Arc<Mutex<Option<Arc<Model>>>>,
+    looks: NewestFirstServed<(Arc<Model>, Wanted)>,
+    seen: Arc<Mutex<Seen>>,
     /// Stops the frame under way.
     interrupt: Mutex<Option<Interrupt>>,
 }
@@ -59,6 +69,8 @@ impl Processor {
             prompts: NewestFirstServed::default(),
             reloads: NewestFirstServed::default(),
             fresh: Arc::default(),
+            looks: NewestFirstServed::default(),
+            seen: Arc::default(),
             interrupt: Mutex::default(),
         }
     }
@@ -135,13 +147,23 @@ impl Processor {
         if self.text_only {
             patch.leave_out_input_mode();
         }
-        let (parameters, reload) = {
+        let model = self.model();
+        let facts = model.as_ref().map(|model| model.facts());
+        let inputs = facts.map_or(&[][..], |facts| facts.lora_inputs.as_slice());
+        let (parameters, reload, look) = {
             let mut control = self.control.lock().unwrap();
             let mut next = control.settings.clone();
             let reload = match patch.lora_scales() {
-                Some(scales) => next.scale_loras(scales)?,
+                Some(scales) => next.scale_loras(scales, inputs)?,
                 None => false,
             };
+            let look = next.sights.follow(&patch)?;
+            match &model {
+                Some(model) if look && !next.sights.suit(model) => {
+                    return Err(errors::sentence(&model.takes_no_reference()));
+                }
+                Some(_) | None => {}
+            }
             next.parameters
                 .apply(&patch)
                 .map_err(|error| errors::sentence(&error))?;
@@ -151,8 +173,12 @@ impl Processor {
             (
                 settings.parameters.clone(),
                 reload.then(|| settings.source()),
+                look.then(|| settings.sights.clone()),
             )
         };
+        if let Some((model, wanted)) = model.zip(look) {
+            self.look(element, live, (model, wanted))?;
+        }
         if let Some(source) = reload.filter(|_| self.model().is_some()) {
             self.reload(element, (source, parameters.clone()));
         }
@@ -212,11 +238,43 @@ impl Processor {
         }
     }
 
-    /// The model loaded anew, for the stream to go on with; once.
-    pub(crate) fn fresh_model(&self) -> Option<Arc<Model>> {
-        let fresh = self.fresh.lock().unwrap().take()?;
-        *self.model.lock().unwrap() = Some(fresh.clone());
-        Some(fresh)
+    /// Looks at pictures: beside a live stream, else before its next frame.
+    fn look(
+        &self,
+        element: &gst::Element,
+        live: bool,
+        wanted: (Arc<Model>, Wanted),
+    ) -> Result<(), String> {
+        let see = |seen: &Mutex<Seen>, (model, wanted): &(Arc<Model>, Wanted)| {
+            let sights = sights::look(model, wanted)?;
+            *seen.lock().unwrap() = Seen {
+                sights,
+                is_news: true,
+            };
+            Ok::<_, EngineError>(())
+        };
+        if !live {
+            return see(&self.seen, &wanted).map_err(|error| errors::sentence(&error));
+        }
+        let (weak, seen) = (element.downgrade(), self.seen.clone());
+        let look = move |wanted: (Arc<Model>, Wanted)| {
+            if let Err(error) = see(&seen, &wanted) {
+                warn(&weak, "the reference images stay as they were", &error);
+            }
+        };
+        let begun = self.looks.want("scope-pictures", wanted, look);
+        begun.map_err(|error| format!("the reference images stay as they were: {error}"))
+    }
+
+    /// What was got ready beside the stream, for it to go on with; once.
+    pub(crate) fn fresh(&self) -> Fresh {
+        let model = self.fresh.lock().unwrap().take();
+        if model.is_some() {
+            self.model.lock().unwrap().clone_from(&model);
+        }
+        let mut seen = self.seen.lock().unwrap();
+        let sights = std::mem::take(&mut seen.is_news).then(|| seen.sights.clone());
+        Fresh { model, sights }
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -255,6 +313,12 @@ impl Processor {
         let model = model.map_err(|error| errors::engine(&error))?;
         let facts = model.facts();
         gst::info!(self.cat, obj = element, "model: {facts:?}");
+        let sights =
+            sights::look(&model, &settings.sights).map_err(|error| errors::engine(&error))?;
+        *self.seen.lock().unwrap() = Seen {
+            sights,
+            is_news: false,
+        };
         let known = self.model.lock().unwrap().replace(model.clone());
         if known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
             return Ok(());
@@ -286,6 +350,8 @@ impl Processor {
         *self.model.lock().unwrap() = None;
         self.prompts.finish();
         self.reloads.finish();
+        self.looks.finish();
+        *self.seen.lock().unwrap() = Seen::default();
         *self.fresh.lock().unwrap() = None;
     }
 
@@ -300,14 +366,23 @@ impl Processor {
         info: gst_video::VideoInfo,
     ) -> Option<Result<Stream, StreamError>> {
         let model = self.model()?;
-        let settings = {
+        let mut settings = {
             let mut control = self.control.lock().unwrap();
             // Nothing is left to tell that engine.
             control.unheard.clear();
             control.settings.clone()
         };
+        for lora in &settings.loras {
+            settings.parameters.set_lora_scale(&lora.name(), lora.scale);
+        }
         let stream = Stream::new(model, &settings, info);
         Some(stream.and_then(|mut stream| {
+            let sights = {
+                let mut seen = self.seen.lock().unwrap();
+                seen.is_news = false;
+                seen.sights.clone()
+            };
+            stream.show(sights);
             *self.interrupt.lock().unwrap() = Some(stream.interrupt());
             self.warm_up(element, &mut stream)?;
             Ok(stream)

@@ -175,6 +175,12 @@ pub(crate) fn get(settings: &Settings, name: &str) -> Option<glib::Value> {
         "frame-buffer" => settings.frame_buffer.to_value(),
         "width" => settings.width.to_value(),
         "height" => settings.height.to_value(),
-        _ => return live::get(&settings.parameters, name),
+        "reference-images" => {
+            let images = &settings.sights.images;
+            let json = (!images.is_empty()).then(|| serde_json::json!(images).to_string());
+            json.to_value()
+        }
+        "colour-reference" => settings.sights.colours.to_value(),
+        _ => return live::get(settings, name),
     })
 }

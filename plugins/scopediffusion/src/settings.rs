@@ -8,6 +8,8 @@ use diffusion_engine::{
 use gst::glib;
 use serde_json::Value;
 
+use crate::sights::Wanted;
+
 /// How the element keeps time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstScopeDiffusionPacing")]
@@ -160,6 +162,8 @@ pub(crate) struct Settings {
     pub(crate) width: u32,
     /// Height the model works at, pixels; 0 is the height of the caps. Read when caps arrive.
     pub(crate) height: u32,
+    /// Pictures beside the frames. May change while running.
+    pub(crate) sights: Wanted,
     /// The live controls as they stand, all patches applied.
     pub(crate) parameters: Parameters,
 }
@@ -179,6 +183,7 @@ impl Default for Settings {
             frame_buffer: 1,
             width: 0,
             height: 0,
+            sights: Wanted::default(),
             parameters: Parameters::default(),
         }
     }
@@ -230,12 +235,18 @@ pub(crate) fn loras_json(loras: &[Lora]) -> Option<String> {
 }
 
 impl Settings {
-    /// Changes the scales of adapters, named by path or by file name.
+    /// Changes the scales of adapters, named by path or by file name. True if weights have to be merged anew.
+    ///
+    /// - `inputs`: names of adapters that are inputs of the loaded model and need no merging.
     ///
     /// # Errors
     ///
     /// A sentence naming the adapter that is not there; nothing has changed then.
-    pub(crate) fn scale_loras(&mut self, scales: &[(String, f32)]) -> Result<bool, String> {
+    pub(crate) fn scale_loras(
+        &mut self,
+        scales: &[(String, f32)],
+        inputs: &[String],
+    ) -> Result<bool, String> {
         let mut loras = self.loras.clone();
         for (path, scale) in scales {
             let called = |lora: &&mut Lora| {
@@ -245,13 +256,24 @@ impl Settings {
                         .file_name()
                         .is_some_and(|name| name == path.as_str())
             };
+            let asked = Lora {
+                path: path.into(),
+                scale: *scale,
+            };
             let lora = loras.iter_mut().find(called);
+            if lora.is_none() && inputs.contains(&asked.name()) {
+                continue;
+            }
             let lora = lora.ok_or_else(|| {
                 format!("`{path}` is none of the adapters in `loras`; load the model with it")
             })?;
             lora.scale = *scale;
         }
-        let changed = loras != self.loras;
+        let merged = |loras: &[Lora]| {
+            let merged = loras.iter().filter(|lora| !inputs.contains(&lora.name()));
+            merged.cloned().collect::<Vec<_>>()
+        };
+        let changed = merged(&loras) != merged(&self.loras);
         self.loras = loras;
         Ok(changed)
     }
@@ -334,10 +356,21 @@ mod tests {
                 .unwrap(),
             ..Settings::default()
         };
-        let mut scale = |path: &str, scale| settings.scale_loras(&[(path.into(), scale)]);
+        let mut scale = |path: &str, scale| {
+            settings.scale_loras(&[(path.into(), scale)], &["b".into(), "baked".into()])
+        };
 
         assert_eq!(scale("/l/a.safetensors", 0.5), Ok(true));
-        assert_eq!(scale("b.safetensors", 1.0), Ok(false));
+        assert_eq!(
+            scale("b.safetensors", 0.5),
+            Ok(false),
+            "an input of the model"
+        );
+        assert_eq!(
+            scale("baked", 0.5),
+            Ok(false),
+            "an input that nobody named before"
+        );
         assert!(
             scale("c.safetensors", 1.0)
                 .unwrap_err()

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::sights::Sights;
 use diffusion_engine::{Engine, EngineError, Interrupt, Model, Outcome, Patch, Prompts, Spent};
 use gst::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
@@ -25,6 +26,15 @@ impl From<EngineError> for StreamError {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
     }
+}
+
+/// What was got ready beside the stream, to be taken up between two frames.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// Another loading of the model.
+    pub(crate) model: Option<Arc<Model>>,
+    /// Other pictures beside the frames.
+    pub(crate) sights: Option<Sights>,
 }
 
 /// What exists from caps to caps.
@@ -95,9 +105,21 @@ impl Stream {
         Ok(())
     }
 
-    /// Goes on with another loading of the model.
-    pub(crate) fn replace_model(&mut self, model: Arc<Model>) -> Result<(), EngineError> {
-        self.engine.replace_model(model)
+    /// Goes on with what was got ready beside the stream.
+    pub(crate) fn take_up(&mut self, fresh: Fresh) -> Result<(), EngineError> {
+        if let Some(model) = fresh.model {
+            self.engine.replace_model(model)?;
+        }
+        if let Some(sights) = fresh.sights {
+            self.show(sights);
+        }
+        Ok(())
+    }
+
+    /// Shows the engine other pictures beside the frames.
+    pub(crate) fn show(&mut self, sights: Sights) {
+        self.engine.set_reference(sights.reference);
+        self.engine.set_colours(sights.colours);
     }
 
     /// What the graphs took over the last frame.

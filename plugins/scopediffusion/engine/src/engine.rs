@@ -7,6 +7,7 @@ mod conditions;
 mod frames;
 mod pace;
 mod plan;
+mod sights;
 mod waiting;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use self::pace::{Batching, Outcome, Pace, Prompts, Spent};
 use self::plan::{new_stream, new_walk, timesteps};
 use self::waiting::Waiting;
 use crate::backend::Tensor;
+use crate::colour::Colours;
 use crate::error::EngineError;
 use crate::model::{Facts, Model};
 use crate::motion::Motion;
@@ -59,6 +61,7 @@ pub struct Engine {
     #[cfg(test)]
     drawn: Tensor,
     has_picture: bool,
+    colours: Option<Colours>,
     faults: u64,
     watch: Watch,
     spent: Spent,
@@ -115,6 +118,7 @@ impl Engine {
             #[cfg(test)]
             drawn: Tensor::default(),
             has_picture: false,
+            colours: None,
             faults: 0,
             watch: Watch::default(),
             spent: Spent::default(),
@@ -141,7 +145,8 @@ impl Engine {
         };
         let restated = next.prompts == self.parameters.prompts
             && next.prompt_interpolation == self.parameters.prompt_interpolation
-            && negative(&next) == negative(&self.parameters);
+            && negative(&next) == negative(&self.parameters)
+            && self.model.text_scales(&next) == self.model.text_scales(&self.parameters);
         if !restated {
             let transition = patch.transition.as_ref();
             if prompts == Prompts::Wait || self.model.is_prepared(&next) {
@@ -163,6 +168,7 @@ impl Engine {
             self.conditions
                 .embed_guidance(&self.model, &self.parameters);
         }
+        self.conditions.weigh(&self.model, &self.parameters);
         self.steps = timesteps(&self.model, &self.parameters, self.parameters.input_mode);
         self.schedule_for(self.parameters.input_mode);
         if patch.reset {
@@ -187,7 +193,14 @@ impl Engine {
         let shape = |facts: &Facts| {
             let latent = (facts.latent_channels, facts.scale_factor, facts.fixed_size);
             let prompt = (facts.token_width, facts.has_pooled, facts.has_time_ids);
-            (latent, prompt, facts.guidance_width, facts.batchable)
+            let inputs = (facts.reference_images, facts.lora_inputs.clone());
+            (
+                latent,
+                prompt,
+                facts.guidance_width,
+                facts.batchable,
+                inputs,
+            )
         };
         if shape(old) != shape(new) {
             return Err(EngineError::ModelUnsupported {

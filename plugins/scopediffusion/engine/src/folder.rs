@@ -7,6 +7,7 @@
 //! Graphs in a directory are opened by path, because their weights may lie in files beside them;
 //! an embedded folder is a table of contents in the program itself.
 
+mod adapters;
 mod config;
 mod proof;
 
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::config::{AutoencoderConfig, IndexConfig, UnetConfig};
+pub(crate) use self::config::{AutoencoderConfig, ExportRecord, IndexConfig, UnetConfig};
 use crate::error::EngineError;
 use crate::onnx::{self, Fault, Outline};
 use crate::schedule::{Schedule, SchedulerConfig};
@@ -36,6 +37,8 @@ pub struct Folder {
     /// Stable Diffusion XL has two.
     pub(crate) text_encoder_2: Option<Part>,
     pub(crate) unet: Part,
+    /// What makes reference images of pictures, for a network that takes them.
+    pub(crate) image_encoder: Option<Part>,
     pub(crate) vae_encoder: Part,
     pub(crate) vae_decoder: Part,
     /// One for each text encoder.
@@ -45,6 +48,7 @@ pub struct Folder {
     pub(crate) index: IndexConfig,
     pub(crate) unet_config: UnetConfig,
     pub(crate) autoencoder: AutoencoderConfig,
+    record: ExportRecord,
 }
 
 /// One graph of the folder.
@@ -186,8 +190,13 @@ impl Folder {
         let (unet, text_encoder) = (part("unet")?, part("text_encoder")?);
         let (vae_encoder, vae_decoder) = (part("vae_encoder")?, part("vae_decoder")?);
         let text_encoder_2 = root.graph("text_encoder_2")?;
+        let image_encoder = root.graph("image_encoder")?;
         let graphs = [&unet, &text_encoder, &vae_encoder, &vae_decoder];
-        for graph in graphs.into_iter().chain(&text_encoder_2) {
+        for graph in graphs
+            .into_iter()
+            .chain(&text_encoder_2)
+            .chain(&image_encoder)
+        {
             root.prove(graph)?;
         }
         let mut tokenizers = vec![Arc::new(root.tokenizer("tokenizer")?)];
@@ -218,6 +227,7 @@ impl Folder {
                 path: root.show("unet/config.json"),
                 reason,
             })?;
+        let record: ExportRecord = root.json("export.json")?.unwrap_or_default();
         Ok(Self {
             tokenizers,
             schedule: Arc::new(schedule),
@@ -229,8 +239,10 @@ impl Folder {
             text_encoder,
             text_encoder_2,
             unet,
+            image_encoder,
             vae_encoder,
             vae_decoder,
+            record,
             root,
         })
     }

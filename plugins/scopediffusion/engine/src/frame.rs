@@ -231,7 +231,12 @@ pub(crate) fn are_numbers(values: &[f32]) -> bool {
 }
 
 /// Refuses a description that would read or write outside `len` bytes.
-fn check(len: usize, size: (u32, u32), stride: usize, layout: Layout) -> Result<(), EngineError> {
+pub(crate) fn check(
+    len: usize,
+    size: (u32, u32),
+    stride: usize,
+    layout: Layout,
+) -> Result<(), EngineError> {
     let pixel = layout.pixel_stride;
     let last = [
         layout.red,
@@ -258,7 +263,7 @@ fn check(len: usize, size: (u32, u32), stride: usize, layout: Layout) -> Result<
     }
 }
 
-fn bad(reason: String) -> EngineError {
+pub(crate) fn bad(reason: String) -> EngineError {
     EngineError::BadFrame { reason }
 }
 

@@ -19,6 +19,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 mod backend;
+mod colour;
 mod engine;
 mod error;
 mod folder;
@@ -33,6 +34,7 @@ mod noise;
 mod onnx;
 mod parameters;
 mod prompt;
+mod reference;
 mod schedule;
 mod similarity;
 mod stream;
@@ -41,6 +43,7 @@ mod watch;
 
 pub use backend::ort::OrtBackend;
 pub use backend::{Device, Opening, Provider};
+pub use colour::Colours;
 pub use engine::{Batching, Engine, Outcome, Pace, Prompts, Spent};
 pub use error::EngineError;
 pub use folder::Folder;
@@ -51,4 +54,5 @@ pub use parameters::{
     CfgType, InputMode, Interpolation, Parameters, Patch, SimilarImageFilter, Transition,
     WeightedPrompt, WeightedSeed,
 };
+pub use reference::Reference;
 pub use watch::Interrupt;

@@ -5,9 +5,12 @@
 //! without asking again.
 
 mod adapters;
+mod binding;
 mod cache;
 mod facts;
+mod image;
 mod network;
+mod rows;
 mod trial;
 
 use std::borrow::Cow;
@@ -16,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::cache::Cache;
 pub use self::facts::{Facts, Family};
 use self::network::Networks;
-pub(crate) use self::network::{Graphs, Rows, TIME_IDS};
+pub(crate) use self::network::{Graphs, TIME_IDS};
+pub(crate) use self::rows::Rows;
 use crate::backend::ort::{Gauge, Opener, OrtBackend};
 use crate::backend::{Changes, Device, Graph, Opening, Provider, Tensor};
 use crate::error::EngineError;
@@ -82,7 +86,7 @@ impl Model {
             };
         }
         let opener = backend.on(&opening)?;
-        let adapted = adapters::merge_all(folder, loras, progress)?;
+        let adapted = adapters::merge_all(folder, &folder.merged(loras)?, progress)?;
         let open = |part: &Part, weights: &[NewWeight], what, progress: &mut dyn FnMut(&str)| {
             progress(&format!("Loading the {what} of {}", folder.name()));
             let content = adapters::changed(part, weights)?;
@@ -103,6 +107,10 @@ impl Model {
                     folder.name()
                 ));
                 open_unet(&opener, &folder.unet, &adapted.unet, progress)?
+            },
+            image_encoder: match &folder.image_encoder {
+                Some(part) => Some(open(part, &[], "image encoder", progress)?),
+                None => None,
             },
             encoder: open(&folder.vae_encoder, &[], "picture encoder", progress)?,
             decoder: open(&folder.vae_decoder, &[], "picture decoder", progress)?,
@@ -195,6 +203,7 @@ impl Model {
 
     /// Whether all prompts of `parameters` are encoded already.
     pub(crate) fn is_prepared(&self, parameters: &Parameters) -> bool {
+        let key = |text: &str| self.key(text, parameters);
         let negative = self.wants_negative(parameters);
         let negative = negative.then_some(&parameters.negative_prompt);
         let texts = parameters.prompts.iter().map(|prompt| &prompt.text);
@@ -204,7 +213,7 @@ impl Model {
         texts
             .chain(negative)
             .chain(unprompted)
-            .all(|text| known.get(text).is_some())
+            .all(|text| known.get(&key(text)).is_some())
     }
 
     /// Whether a frame would be guided away from the negative prompt.
@@ -234,7 +243,7 @@ impl Model {
         };
         let parts = prompts
             .iter()
-            .map(|prompt| Ok((self.embed(&prompt.text)?, prompt.weight)))
+            .map(|prompt| Ok((self.embed(&prompt.text, parameters)?, prompt.weight)))
             .collect::<Result<Vec<_>, EngineError>>()?;
         Ok(prompt::blend(
             &parts,
@@ -245,7 +254,7 @@ impl Model {
 
     /// What the negative prompt says.
     pub(crate) fn negative(&self, parameters: &Parameters) -> Result<Condition, EngineError> {
-        let mut said = (*self.embed(&parameters.negative_prompt)?).clone();
+        let mut said = (*self.embed(&parameters.negative_prompt, parameters)?).clone();
         if self.says_nothing(parameters) {
             said.tokens.fill(0.0);
             said.pooled.fill(0.0);
@@ -257,8 +266,31 @@ impl Model {
         self.empty_is_nothing && parameters.negative_prompt.is_empty()
     }
 
-    fn embed(&self, text: &str) -> Result<Arc<Condition>, EngineError> {
-        if let Some(known) = self.cache().get(text) {
+    /// Scales of the adapters that text encoders take as inputs: with others, prompts say something else.
+    pub(crate) fn text_scales(&self, parameters: &Parameters) -> Vec<f32> {
+        let encoders = self.networks.text_encoders.iter();
+        let names = encoders.flat_map(|encoder| &encoder.loras);
+        names.map(|name| parameters.lora_scale(name)).collect()
+    }
+
+    /// Adapters that are inputs of the denoising network, in its order.
+    pub(crate) fn network_loras(&self) -> &[String] {
+        &self.networks.extras.loras
+    }
+
+    /// What an embedding is remembered by.
+    fn key(&self, text: &str, parameters: &Parameters) -> String {
+        let scales = self.text_scales(parameters);
+        if scales.is_empty() {
+            return text.to_owned();
+        }
+        // No text that is typed holds that sign.
+        format!("{text}\0{scales:?}")
+    }
+
+    fn embed(&self, text: &str, parameters: &Parameters) -> Result<Arc<Condition>, EngineError> {
+        let key = self.key(text, parameters);
+        if let Some(known) = self.cache().get(&key) {
             return Ok(known);
         }
         let failed = |reason| EngineError::InferenceFailed {
@@ -270,8 +302,9 @@ impl Model {
             .iter()
             .map(|tokenizer| tokenizer.encode(text));
         let ids = ids.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let embedding = Arc::new(self.networks.embed(&ids)?);
-        self.cache().put(text, Arc::clone(&embedding));
+        let scale_of = |name: &str| parameters.lora_scale(name);
+        let embedding = Arc::new(self.networks.embed(&ids, &scale_of)?);
+        self.cache().put(&key, Arc::clone(&embedding));
         Ok(embedding)
     }
 
@@ -295,7 +328,7 @@ impl Model {
     /// The network's output for some rows; see [`Networks::denoise`].
     pub(crate) fn denoise(
         &self,
-        rows: &network::Rows<'_>,
+        rows: &Rows<'_>,
         out: &mut Tensor,
         watch: &Watch,
     ) -> Result<(), EngineError> {
@@ -354,5 +387,7 @@ fn open_unet(
     open(changed.as_deref())
 }
 
+#[cfg(test)]
+mod exported_tests;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,9 @@ pub(crate) const MAX_GUIDANCE: f32 = 30.0;
 /// Largest share of the picture before that stays in a picture.
 pub(crate) const MAX_FEEDBACK: f32 = 0.95;
 
+/// Largest scale of reference images, Scope's.
+pub(crate) const MAX_REFERENCE: f32 = 2.0;
+
 /// Most frames in a row that the similar-image filter may skip.
 pub(crate) const MAX_SKIPS: u64 = 10_000;
 
@@ -137,6 +140,12 @@ pub struct Parameters {
     pub transition_frames_per_step: u16,
     /// Add fresh noise between the denoising steps.
     pub add_noise: bool,
+    /// How much reference images count, 0.0 to 2.0; 1.0 is as the adapter was trained.
+    pub reference_scale: f32,
+    /// How far pictures take on the colours of another one, 0.0 to 1.0.
+    pub colour_transfer: f32,
+    /// Scales of adapters that are inputs of the network, by name; those that are not named count nothing.
+    pub lora_scales: Vec<(String, f32)>,
 }
 
 impl Default for Parameters {
@@ -161,6 +170,9 @@ impl Default for Parameters {
             motion: 0.02,
             transition_frames_per_step: 4,
             add_noise: true,
+            reference_scale: 1.0,
+            colour_transfer: 0.0,
+            lora_scales: Vec::new(),
         }
     }
 }
@@ -200,8 +212,13 @@ impl Parameters {
             guidance_scale,
             delta,
             noise_controller,
-            latent_feedback
+            latent_feedback,
+            reference_scale,
+            colour_transfer
         );
+        for (path, scale) in patch.lora_scales().unwrap_or_default() {
+            next.set_lora_scale(&crate::lora::input_name(path), *scale);
+        }
         patch.filter.write(&mut next.similar_image_filter);
         if let Some(transition) = &patch.transition {
             next.prompts.clone_from(&transition.target_prompts);
@@ -250,6 +267,22 @@ impl Parameters {
         } else {
             self.seeds.clone()
         }
+    }
+
+    /// Sets how much the adapter of this name counts, where it is an input of the network.
+    pub fn set_lora_scale(&mut self, name: &str, scale: f32) {
+        match self.lora_scales.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = scale,
+            None => self.lora_scales.push((name.into(), scale)),
+        }
+    }
+
+    /// How much the adapter of this name counts.
+    pub(crate) fn lora_scale(&self, name: &str) -> f32 {
+        let mut known = self.lora_scales.iter();
+        known
+            .find(|(known, _)| known == name)
+            .map_or(0.0, |(_, scale)| *scale)
     }
 
     /// Guidance as the step formulas need it.
@@ -321,6 +354,8 @@ impl Parameters {
             ("delta", self.delta, 1.0),
             ("latent_feedback", self.latent_feedback, MAX_FEEDBACK),
             ("similar_image_filter_threshold", filter.threshold, 1.0),
+            ("vace_context_scale", self.reference_scale, MAX_REFERENCE),
+            ("colour_transfer", self.colour_transfer, 1.0),
         ] {
             if !(0.0..=most).contains(&value) {
                 return bad(

@@ -65,6 +65,20 @@ pub(super) fn specs() -> Vec<glib::ParamSpec> {
             .default_value(filter.max_skip_frame)
             .mutable_playing()
             .build(),
+        text(
+            "reference-images",
+            "Reference images",
+            "Pictures that steer the result beside the prompt: a file, or JSON [\"a.png\", …] of up to 8; for models with an IP-Adapter",
+        ),
+        number("reference-scale", "Reference scale", (0.0, 2.0), defaults.reference_scale,
+            "How much the reference images count: 0.0 is not at all, 1.0 as the adapter was trained"),
+        text(
+            "colour-reference",
+            "Colour reference",
+            "Picture whose colours are given to the result, as far as colour-transfer says; for every model",
+        ),
+        number("colour-transfer", "Colour transfer", (0.0, 1.0), defaults.colour_transfer,
+            "How far the result takes on mean and spread of the colours of colour-reference: 0.0 is off, 1.0 wholly"),
         number("motion", "Motion", (0.0, 1.0), defaults.motion,
             "How fast text-to-video wanders: 0.0 stands still, 1.0 is a new picture each frame"),
         glib::ParamSpecEnum::builder_with_default::<InputModeChoice>("input-mode", defaults.input_mode.into())
@@ -149,7 +163,19 @@ pub(crate) fn patch_for(name: &str, value: &glib::Value) -> Option<String> {
         "noise-controller" | "similar-image-filter" | "paused" => {
             json!({ name.replace('-', "_"): value.get::<bool>().ok()? })
         }
+        "reference-images" => {
+            let text = text();
+            let files = match serde_json::from_str::<Value>(text.trim()) {
+                Ok(list @ Value::Array(_)) => list,
+                Ok(_) | Err(_) if text.is_empty() => json!([]),
+                Ok(_) | Err(_) => json!([text]),
+            };
+            json!({ "vace_ref_images": files })
+        }
+        "reference-scale" => json!({ "vace_context_scale": value.get::<f32>().ok()? }),
+        "colour-reference" => json!({ "colour_reference": text() }),
         "guidance-scale"
+        | "colour-transfer"
         | "delta"
         | "latent-feedback"
         | "similar-image-filter-threshold"
@@ -176,7 +202,8 @@ pub(crate) fn patch_for(name: &str, value: &glib::Value) -> Option<String> {
 }
 
 /// Reads a live control. `None` for any other name.
-pub(super) fn get(parameters: &Parameters, name: &str) -> Option<glib::Value> {
+pub(super) fn get(settings: &Settings, name: &str) -> Option<glib::Value> {
+    let parameters = &settings.parameters;
     let filter = parameters.similar_image_filter;
     Some(match name {
         "prompt" => parameters
@@ -193,6 +220,8 @@ pub(super) fn get(parameters: &Parameters, name: &str) -> Option<glib::Value> {
         "guidance-scale" => parameters.guidance_scale.to_value(),
         "cfg-type" => CfgTypeChoice::from(parameters.cfg_type).to_value(),
         "delta" => parameters.delta.to_value(),
+        "reference-scale" => parameters.reference_scale.to_value(),
+        "colour-transfer" => parameters.colour_transfer.to_value(),
         "seed" => parameters.seed.to_value(),
         "latent-feedback" => parameters.latent_feedback.to_value(),
         "similar-image-filter" => filter.enabled.to_value(),
@@ -201,7 +230,7 @@ pub(super) fn get(parameters: &Parameters, name: &str) -> Option<glib::Value> {
         "motion" => parameters.motion.to_value(),
         "input-mode" => InputModeChoice::from(parameters.input_mode).to_value(),
         "paused" => parameters.paused.to_value(),
-        "parameters" => as_json(parameters).to_string().to_value(),
+        "parameters" => as_json(settings).to_string().to_value(),
         _ => return None,
     })
 }
@@ -221,7 +250,8 @@ fn decimal(number: f32) -> Value {
 }
 
 /// The live controls as the JSON that `parameters` takes.
-fn as_json(parameters: &Parameters) -> Value {
+fn as_json(settings: &Settings) -> Value {
+    let parameters = &settings.parameters;
     let method = |method: Interpolation| match method {
         Interpolation::Linear => "linear",
         Interpolation::Slerp => "slerp",
@@ -253,6 +283,10 @@ fn as_json(parameters: &Parameters) -> Value {
         "similar_image_filter": filter.enabled,
         "similar_image_filter_threshold": decimal(filter.threshold),
         "similar_image_filter_max_skip_frame": filter.max_skip_frame,
+        "vace_ref_images": settings.sights.images,
+        "vace_context_scale": decimal(parameters.reference_scale),
+        "colour_reference": settings.sights.colours,
+        "colour_transfer": decimal(parameters.colour_transfer),
         "motion": decimal(parameters.motion),
         "transition_frames_per_step": parameters.transition_frames_per_step,
         "input_mode": match parameters.input_mode { InputMode::Video => "video", InputMode::Text => "text" },

@@ -61,7 +61,7 @@ impl ScopeDiffusion {
     pub(super) fn draw(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.follow_control(buffer);
         let patches = self.processor.unheard();
-        let fresh = self.processor.fresh_model();
+        let fresh = self.processor.fresh();
         // A stream that loses nothing also draws every frame as it was told before that frame.
         let prompts = match self.is_live() {
             true => Prompts::Later,
@@ -74,12 +74,10 @@ impl ScopeDiffusion {
                 .as_mut()
                 .ok_or(gst::FlowError::NotNegotiated)?;
             let (drawn, took) = timed(|| {
-                let told = fresh
-                    .map_or(Ok(()), |model| stream.replace_model(model))
-                    .and_then(|()| {
-                        let mut patches = patches.iter();
-                        patches.try_for_each(|patch| stream.apply(patch, prompts))
-                    });
+                let told = stream.take_up(fresh).and_then(|()| {
+                    let mut patches = patches.iter();
+                    patches.try_for_each(|patch| stream.apply(patch, prompts))
+                });
                 told.map_err(StreamError::from)
                     .and_then(|()| stream.process(buffer))
             });

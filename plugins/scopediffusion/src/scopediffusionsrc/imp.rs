@@ -3,9 +3,9 @@
 //! Locks: `streaming` (held while a picture is drawn) then those of `processor` (held for a moment); `waiting` alone.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex};
 
-use diffusion_engine::{Model, Prompts};
+use diffusion_engine::Prompts;
 use gst::glib;
 use gst::prelude::*;
 use gst_base::prelude::*;
@@ -17,7 +17,7 @@ use super::moments::{Moment, Moments};
 use crate::processor::{Processor, timed};
 use crate::settings::Pacing;
 use crate::stats::Stats;
-use crate::stream::{Stream, StreamError};
+use crate::stream::{Fresh, Stream, StreamError};
 use crate::{caps, properties};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -363,7 +363,7 @@ impl ScopeDiffusionSrc {
         let _ = element.sync_values(moment.start);
         let live = self.obj().is_live();
         let patches = self.processor.unheard();
-        let fresh = self.processor.fresh_model();
+        let fresh = self.processor.fresh();
         let prompts = match live {
             true => Prompts::Later,
             false => Prompts::Wait,
@@ -401,15 +401,13 @@ fn stamp(header: &mut gst::BufferRef, moment: Moment, discont: bool) {
 
 fn draw(
     streaming: &mut Streaming,
-    fresh: Option<Arc<Model>>,
+    fresh: Fresh,
     patches: &[diffusion_engine::Patch],
     prompts: Prompts,
     header: gst::Buffer,
 ) -> Result<(), StreamError> {
     let (stream, ready) = (&mut streaming.stream, &mut streaming.ready);
-    if let Some(model) = fresh {
-        stream.replace_model(model)?;
-    }
+    stream.take_up(fresh)?;
     for patch in patches {
         stream.apply(patch, prompts)?;
     }

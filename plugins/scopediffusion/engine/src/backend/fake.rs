@@ -211,6 +211,7 @@ pub(crate) fn graphs() -> Graphs {
     Graphs {
         text_encoders: vec![Box::new(text_encoder())],
         unet: Box::new(unet()),
+        image_encoder: None,
         encoder: Box::new(encoder()),
         decoder: Box::new(decoder()),
     }

@@ -6,6 +6,7 @@ use crate::error::EngineError;
 use crate::model::{Model, Rows, TIME_IDS};
 use crate::parameters::{Parameters, Transition};
 use crate::prompt::{Condition, Fade};
+use crate::reference::Reference;
 use crate::stream::Call;
 
 /// What the network shall show and avoid in the next frame.
@@ -23,7 +24,13 @@ pub(super) struct Conditions {
     pooled: Vec<f32>,
     time_ids: Vec<f32>,
     guidance: Vec<f32>,
-    /// What all four hold now, and nothing else of the process: see [`stamp`].
+    /// Tokens of reference images, `[2·half, T, D]`, and how much they count.
+    tokens: Vec<f32>,
+    reference: Option<Reference>,
+    reference_scale: f32,
+    /// Scales of the adapters that the network takes as inputs, in its order.
+    lora_scales: Vec<f32>,
+    /// What all of these hold now, and nothing else of the process: see [`stamp`].
     stamp: u64,
 }
 
@@ -55,6 +62,10 @@ impl Conditions {
             time_ids: Vec::new(),
             guidance: Vec::new(),
             stamp: 0,
+            tokens: Vec::new(),
+            reference: None,
+            reference_scale: 0.0,
+            lora_scales: Vec::new(),
         };
         conditions.encode_negative(model, parameters)?;
         conditions.resize(model, parameters, size, most_rows);
@@ -78,7 +89,44 @@ impl Conditions {
             (0..2 * self.half).for_each(|_| self.time_ids.extend(ids));
         }
         self.embed_guidance(model, parameters);
+        self.weigh(model, parameters);
+        self.lay_out_tokens(model);
         self.spread();
+    }
+
+    /// Shows other pictures, or none.
+    pub(super) fn show(
+        &mut self,
+        model: &Model,
+        reference: Option<Reference>,
+        parameters: &Parameters,
+    ) {
+        self.reference = reference.filter(|_| model.facts().reference_images);
+        self.weigh(model, parameters);
+        self.lay_out_tokens(model);
+    }
+
+    /// Takes over how much reference images and adapters count.
+    pub(super) fn weigh(&mut self, model: &Model, parameters: &Parameters) {
+        self.stamp = stamp();
+        self.reference_scale = match self.reference {
+            Some(_) => parameters.reference_scale,
+            None => 0.0,
+        };
+        self.lora_scales.clear();
+        let names = model.network_loras().iter();
+        self.lora_scales
+            .extend(names.map(|name| parameters.lora_scale(name)));
+    }
+
+    fn lay_out_tokens(&mut self, model: &Model) {
+        self.stamp = stamp();
+        let nothing = model.no_picture();
+        let shown = self.reference.as_ref().unwrap_or(&nothing);
+        self.tokens.clear();
+        for tokens in [&shown.negative, &shown.tokens] {
+            (0..self.half).for_each(|_| self.tokens.extend_from_slice(tokens));
+        }
     }
 
     /// Writes the guidance scale the way a distilled network takes it, `g − 1` as waves.
@@ -176,6 +224,9 @@ impl Conditions {
             time_ids: cut(&self.time_ids),
             guidance: cut(&self.guidance),
             stamp: self.stamp + from as u64,
+            tokens: cut(&self.tokens),
+            reference_scale: self.reference_scale,
+            lora_scales: &self.lora_scales,
             latent,
         }
     }

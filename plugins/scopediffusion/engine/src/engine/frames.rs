@@ -129,7 +129,9 @@ impl Engine {
                 reason: "there is no picture yet".into(),
             });
         }
-        frame::write_frame(&self.picture, self.size, out)
+        frame::write_frame(&self.picture, self.size, out)?;
+        self.touch_up(out);
+        Ok(())
     }
 
     /// Whether there is a picture to write.

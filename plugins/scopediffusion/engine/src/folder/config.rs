@@ -1,5 +1,7 @@
 //! The few keys of a folder's config files that matter, each with the value it has when absent.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// `model_index.json`: a hint about names, and this project's own defaults.
@@ -98,4 +100,20 @@ impl AutoencoderConfig {
             .filter(|s| s.is_finite() && *s > 0.0)
             .unwrap_or(usual)
     }
+}
+
+/// `export.json`: what `gst-scope model export` wrote down.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct ExportRecord {
+    /// Adapters that became inputs, by name.
+    pub(crate) loras: BTreeMap<String, RecordedLora>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct RecordedLora {
+    /// Length of its file.
+    pub(crate) bytes: Option<u64>,
 }

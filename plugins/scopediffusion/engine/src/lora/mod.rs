@@ -54,6 +54,22 @@ pub(crate) struct Layer {
     has: [bool; 2],
 }
 
+/// What the scale of an adapter is called where it is an input of a graph; as `gst-scope model export` names it.
+pub(crate) fn input_name(path: &str) -> String {
+    let path = Path::new(path);
+    let stem = match path.extension().is_some_and(|end| end == "safetensors") {
+        true => path.file_stem(),
+        false => path.file_name(),
+    };
+    let stem = stem.unwrap_or_default().to_string_lossy();
+    let kept = |sign: char| match sign {
+        _ if sign.is_ascii_alphanumeric() => sign,
+        '_' | '-' => sign,
+        _ => '_',
+    };
+    stem.chars().map(kept).collect()
+}
+
 /// The layers of an adapter by graph and name.
 pub(crate) type Layers = BTreeMap<(Place, String), Layer>;
 

@@ -75,6 +75,10 @@ pub struct Facts {
     pub tiny_autoencoder: bool,
     /// Rows that every call of the network has, if it was exported for one number.
     pub fixed_rows: Option<usize>,
+    /// Whether it can be shown reference images, by an IP-Adapter.
+    pub reference_images: bool,
+    /// Adapters that are part of it and whose scales are inputs, by name: they change without loading anything.
+    pub lora_inputs: Vec<String>,
     pub(crate) has_pooled: bool,
     pub(crate) has_time_ids: bool,
     pub(crate) guidance_width: Option<usize>,
@@ -156,6 +160,8 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         guidance_embedded: found.guidance_width.is_some(),
         tiny_autoencoder: folder.autoencoder.is_tiny(),
         fixed_rows: found.fixed_rows,
+        reference_images: found.reference_images,
+        lora_inputs: found.lora_inputs.clone(),
         has_pooled: found.has_pooled,
         has_time_ids: found.has_time_ids,
         guidance_width: found.guidance_width,

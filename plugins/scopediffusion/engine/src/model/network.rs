@@ -4,6 +4,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::image::ImageEncoder;
+use super::rows::Rows;
 use crate::backend::{Feed, Form, Graph, Output, Read, Tensor, Values};
 use crate::error::EngineError;
 use crate::prompt::Condition;
@@ -19,49 +21,9 @@ pub(crate) struct Graphs {
     /// One, or two for Stable Diffusion XL.
     pub(crate) text_encoders: Vec<Box<dyn Graph>>,
     pub(crate) unet: Box<dyn Graph>,
+    pub(crate) image_encoder: Option<Box<dyn Graph>>,
     pub(crate) encoder: Box<dyn Graph>,
     pub(crate) decoder: Box<dyn Graph>,
-}
-
-/// Rows on their way through the denoising network.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    /// Latents, `[R, C, h, w]`.
-    pub(crate) sample: &'a [f32],
-    /// Timesteps, `[R]`.
-    pub(crate) timesteps: &'a [f32],
-    /// Embeddings of tokens, `[R, 77, D]`.
-    pub(crate) context: &'a [f32],
-    /// Embeddings of whole prompts, `[R, P]`; empty where the network wants none.
-    pub(crate) pooled: &'a [f32],
-    /// `[R, 6]`; empty where the network wants none.
-    pub(crate) time_ids: &'a [f32],
-    /// Embedded guidance scale, `[R, G]`; empty where the network wants none.
-    pub(crate) guidance: &'a [f32],
-    /// The same stamp means the same in all of them but the first two; 0 means nothing.
-    pub(crate) stamp: u64,
-    /// Height and width of a latent.
-    pub(crate) latent: (usize, usize),
-}
-
-impl<'a> Rows<'a> {
-    fn part(&self, from: usize, to: usize) -> Self {
-        let count = self.timesteps.len();
-        let cut = |values: &'a [f32]| {
-            let width = values.len() / count;
-            &values[from * width..to * width]
-        };
-        Self {
-            sample: cut(self.sample),
-            timesteps: cut(self.timesteps),
-            context: cut(self.context),
-            pooled: cut(self.pooled),
-            time_ids: cut(self.time_ids),
-            guidance: cut(self.guidance),
-            stamp: 0,
-            latent: self.latent,
-        }
-    }
 }
 
 /// A graph with the names that the engine uses it by.
@@ -80,6 +42,8 @@ pub(super) struct TextEncoder {
     pub(super) node: Node,
     /// Output with the embedding of the whole prompt, if it is wanted from this encoder.
     pub(super) pooled: Option<String>,
+    /// Adapters whose scales are inputs of it, by name.
+    pub(super) loras: Vec<String>,
 }
 
 /// How the timestep is fed.
@@ -99,7 +63,20 @@ pub(super) struct Extras {
     pub(super) text_embeds: Option<String>,
     pub(super) time_ids: Option<String>,
     pub(super) timestep_cond: Option<String>,
+    pub(super) tokens: Option<String>,
+    pub(super) reference_scale: Option<String>,
+    /// Adapters whose scales are inputs, by name.
+    pub(super) loras: Vec<String>,
 }
+
+/// What the input for an adapter's scale is called, less the adapter's name.
+pub(super) const LORA_SCALE: &str = "lora_scale.";
+
+/// Most inputs that a network can have: three, six that not every one has, and adapters.
+const MOST_INPUTS: usize = 9 + MOST_LORAS;
+
+/// Most adapters that can be inputs of a network.
+pub(super) const MOST_LORAS: usize = 16;
 
 /// The graphs by role, and what [`super::trial`] has found out about them.
 #[derive(Debug)]
@@ -107,6 +84,9 @@ pub(super) struct Networks {
     pub(super) text_encoders: Vec<TextEncoder>,
     pub(super) unet: Node,
     pub(super) extras: Extras,
+    /// The inputs for adapters' scales, by their whole names, in the order of `extras.loras`.
+    pub(super) lora_inputs: Vec<String>,
+    pub(super) image_encoder: Option<ImageEncoder>,
     pub(super) encoder: Node,
     pub(super) decoder: Node,
     /// Channels of a latent, `C`.
@@ -132,7 +112,7 @@ pub(super) struct Networks {
 pub(super) struct Scratch {
     part: Tensor,
     /// The inputs of a call that had to be filled up.
-    filled: [Vec<f32>; 6],
+    filled: [Vec<f32>; 7],
 }
 
 impl Networks {
@@ -150,12 +130,28 @@ impl Networks {
     /// What one prompt says.
     ///
     /// - `ids`: token ids for each text encoder, 77 of them.
-    pub(super) fn embed(&self, ids: &[Vec<i64>]) -> Result<Condition, EngineError> {
+    /// - `scale_of`: how much the adapter of a name counts, where a text encoder takes it as an input.
+    pub(super) fn embed(
+        &self,
+        ids: &[Vec<i64>],
+        scale_of: &dyn Fn(&str) -> f32,
+    ) -> Result<Condition, EngineError> {
         let (mut tokens, mut pooled) = (Vec::new(), Tensor::default());
         for (encoder, ids) in self.text_encoders.iter().zip(ids) {
             let shape = [1, ids.len()];
             let feed = Feed::new(&encoder.node.inputs[0], &shape, Values::Whole(ids));
             let mut hidden = Tensor::default();
+            let scales: Vec<f32> = encoder.loras.iter().map(|name| scale_of(name)).collect();
+            let names: Vec<String> = (encoder.loras.iter())
+                .map(|name| format!("{LORA_SCALE}{name}"))
+                .collect();
+            let mut feeds = vec![feed];
+            feeds.extend(
+                names
+                    .iter()
+                    .zip(scales.chunks(1))
+                    .map(|(name, scale)| Feed::new(name, &[1], Values::Real(scale))),
+            );
             let mut wanted = vec![(encoder.node.output.as_str(), Form::Real)];
             wanted.extend(encoder.pooled.as_deref().map(|name| (name, Form::Real)));
             let mut read = |at: usize, output: Output<'_>| match at {
@@ -163,7 +159,7 @@ impl Networks {
                 _ => pooled.take(output),
             };
             let watch = Watch::default();
-            encoder.node.run_for(&[feed], &wanted, &watch, &mut read)?;
+            encoder.node.run_for(&feeds, &wanted, &watch, &mut read)?;
             match hidden.shape.as_slice() {
                 [1, tokenizer::LENGTH, width] if *width > 0 => tokens.push((*width, hidden.values)),
                 shape => {
@@ -263,7 +259,7 @@ impl Networks {
     fn denoise_filled_up(
         &self,
         rows: &Rows<'_>,
-        filled: &mut [Vec<f32>; 6],
+        filled: &mut [Vec<f32>; 7],
         out: &mut Tensor,
         watch: &Watch,
     ) -> Result<(), EngineError> {
@@ -275,6 +271,7 @@ impl Networks {
             rows.pooled,
             rows.time_ids,
             rows.guidance,
+            rows.tokens,
         ];
         for (filled, values) in filled.iter_mut().zip(parts) {
             let last = &values[values.len() - values.len() / count..];
@@ -282,7 +279,15 @@ impl Networks {
             filled.extend_from_slice(values);
             (count..self.most_rows).for_each(|_| filled.extend_from_slice(last));
         }
-        let [sample, timesteps, context, pooled, time_ids, guidance] = filled;
+        let [
+            sample,
+            timesteps,
+            context,
+            pooled,
+            time_ids,
+            guidance,
+            tokens,
+        ] = filled;
         let rows = Rows {
             sample,
             timesteps,
@@ -291,6 +296,9 @@ impl Networks {
             time_ids,
             guidance,
             stamp: 0,
+            tokens,
+            reference_scale: rows.reference_scale,
+            lora_scales: rows.lora_scales,
             latent: rows.latent,
         };
         self.denoise_at_once(&rows, out, watch)
@@ -316,41 +324,36 @@ impl Networks {
         fn feed<'f>(name: &'f str, shape: &'f [usize], values: &'f [f32]) -> Feed<'f> {
             Feed::new(name, shape, Values::Real(values))
         }
-        let stamp = rows.stamp;
-        let mut feeds = [
-            feed(&names[0], &shape, rows.sample),
-            feed(&names[1], timestep_shape, timesteps),
-            Feed {
-                stamp,
-                ..feed(&names[2], &context, rows.context)
-            },
-            Feed {
-                stamp,
-                ..feed("", &pooled, rows.pooled)
-            },
-            Feed {
-                stamp,
-                ..feed("", &time_ids, rows.time_ids)
-            },
-            Feed {
-                stamp,
-                ..feed("", &guidance, rows.guidance)
-            },
+        let image = [
+            count,
+            rows.tokens.len() / count / self.token_width.max(1),
+            self.token_width,
         ];
-        // Names in front, so that what the graph does not want falls off the end.
-        let extras = &self.extras;
+        let reference_scale = [rows.reference_scale];
+        let stamped = |name, shape, values| Feed {
+            stamp: rows.stamp,
+            ..feed(name, shape, values)
+        };
+        let mut feeds = [feed(&names[0], &shape, rows.sample); MOST_INPUTS];
+        feeds[1] = feed(&names[1], timestep_shape, timesteps);
+        feeds[2] = stamped(&names[2], &context, rows.context);
         let mut known = 3;
-        for (at, name) in [&extras.text_embeds, &extras.time_ids, &extras.timestep_cond]
-            .into_iter()
-            .enumerate()
-        {
+        let extras = &self.extras;
+        for (name, shape, values) in [
+            (&extras.text_embeds, pooled.as_slice(), rows.pooled),
+            (&extras.time_ids, &time_ids, rows.time_ids),
+            (&extras.timestep_cond, &guidance, rows.guidance),
+            (&extras.tokens, &image, rows.tokens),
+            (&extras.reference_scale, &[1], &reference_scale),
+        ] {
             if let Some(name) = name {
-                feeds[known] = Feed {
-                    name,
-                    ..feeds[3 + at]
-                };
+                feeds[known] = stamped(name, shape, values);
                 known += 1;
             }
+        }
+        for (name, scale) in self.lora_inputs.iter().zip(rows.lora_scales.chunks(1)) {
+            feeds[known] = stamped(name, &[1], scale);
+            known += 1;
         }
         self.unet.run(&feeds[..known], out, watch)?;
         if out.shape == shape {
@@ -436,7 +439,7 @@ impl Node {
         self.run_for(feeds, &wanted, watch, &mut |_, output| out.take(output))
     }
 
-    fn run_for(
+    pub(super) fn run_for(
         &self,
         feeds: &[Feed<'_>],
         wanted: &[(&str, Form)],

@@ -238,6 +238,9 @@ pub(super) fn two_rows(model: &Model) -> Vec<f32> {
         time_ids: &[],
         guidance: &[],
         stamp: 0,
+        tokens: &[],
+        reference_scale: 0.0,
+        lora_scales: &[],
         latent: (8, 8),
     };
     model.denoise(&rows, &mut out, &Watch::default()).unwrap();

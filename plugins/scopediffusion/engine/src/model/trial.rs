@@ -7,8 +7,11 @@
 
 use std::sync::Mutex;
 
-use super::network::{Extras, Graphs, Networks, Node, Rows, TextEncoder, TimestepForm};
-use crate::backend::{Element, Graph, Port, Tensor};
+use super::binding::{all_loras, bind, bind_image_encoder, bind_text_encoders, find, loras_of};
+use super::image;
+use super::network::{Extras, Graphs, LORA_SCALE, Networks, TimestepForm};
+use super::rows::Rows;
+use crate::backend::{Graph, Port, Tensor};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::frame;
@@ -17,15 +20,14 @@ use crate::prompt::Condition;
 use crate::tokenizer;
 use crate::watch::Watch;
 
-const IDS: &[&str] = &["input_ids"];
-const HIDDEN: &[&str] = &["last_hidden_state"];
-const POOLED: &[&str] = &["text_embeds", "pooler_output"];
 const SAMPLE: &[&str] = &["sample", "latent_model_input"];
 const TIMESTEP: &[&str] = &["timestep", "t"];
 const CONTEXT: &[&str] = &["encoder_hidden_states", "context"];
 const TEXT_EMBEDS: &[&str] = &["text_embeds"];
 const TIME_IDS_INPUT: &[&str] = &["time_ids"];
 const TIMESTEP_COND: &[&str] = &["timestep_cond"];
+const IMAGE_TOKENS: &[&str] = &[image::TOKENS];
+const IMAGE_SCALE: &[&str] = &[image::SCALE];
 const PREDICTED: &[&str] = &["out_sample", "latent", "noise_pred"];
 const IMAGES: &[&str] = &["sample", "images"];
 const LATENT: &[&str] = &["latent_sample", "latent", "z", "latent_parameters"];
@@ -60,6 +62,10 @@ pub(super) struct Found {
     pub(super) has_time_ids: bool,
     /// Values of the embedded guidance scale, if the network wants one.
     pub(super) guidance_width: Option<usize>,
+    /// Whether it takes reference images.
+    pub(super) reference_images: bool,
+    /// Adapters whose scales are inputs of any graph, by name.
+    pub(super) lora_inputs: Vec<String>,
 }
 
 /// Binds names, runs every graph once, and refuses what does not fit together.
@@ -80,7 +86,13 @@ pub(super) fn try_out(
     let bind = |role, graph, inputs: &[&[&str]], extras: &[&[&str]], output| {
         bind(role, graph, inputs, extras, output).map_err(refuse)
     };
-    let extras = [TEXT_EMBEDS, TIME_IDS_INPUT, TIMESTEP_COND];
+    let extras = [
+        TEXT_EMBEDS,
+        TIME_IDS_INPUT,
+        TIMESTEP_COND,
+        IMAGE_TOKENS,
+        IMAGE_SCALE,
+    ];
     let mut networks = Networks {
         text_encoders: bind_text_encoders(graphs.text_encoders).map_err(refuse)?,
         unet: bind(
@@ -90,7 +102,11 @@ pub(super) fn try_out(
             &extras,
             PREDICTED,
         )?,
+        lora_inputs: (unet.extras.loras.iter())
+            .map(|name| format!("{LORA_SCALE}{name}"))
+            .collect(),
         extras: unet.extras,
+        image_encoder: None,
         encoder: bind("vae_encoder", graphs.encoder, &[IMAGES], &[], LATENT)?,
         decoder: bind("vae_decoder", graphs.decoder, &[LATENT], &[], IMAGES)?,
         channels: unet.channels,
@@ -105,9 +121,10 @@ pub(super) fn try_out(
     };
     let (h, w) = unet.fixed_latent.unwrap_or((TRIAL, TRIAL));
 
-    let context = networks.embed(ids).map_err(at_load(folder))?;
+    let none = |_: &str| 0.0;
+    let context = networks.embed(ids, &none).map_err(at_load(folder))?;
     are_numbers("text_encoder", &context.tokens).map_err(refuse)?;
-    if networks.embed(highest).is_err() {
+    if networks.embed(highest, &none).is_err() {
         return Err(refuse(format!(
             "its tokenizer knows the token {}, its text encoder does not: they are of different \
              models",
@@ -123,6 +140,8 @@ pub(super) fn try_out(
             unet.token_width.unwrap_or(0)
         )));
     }
+    networks.image_encoder =
+        bind_image_encoder(graphs.image_encoder, &networks, unet.image_tokens).map_err(refuse)?;
     let has_pooled = networks.extras.text_embeds.is_some();
     if has_pooled && context.pooled.is_empty() {
         let reason = "its unet wants `text_embeds`, but no text encoder gives them".into();
@@ -160,6 +179,10 @@ pub(super) fn try_out(
         context,
         time_ids: networks.extras.time_ids.is_some(),
         guidance_width: unet.guidance_width,
+        tokens: networks
+            .image_encoder
+            .as_ref()
+            .map_or_else(Vec::new, |encoder| encoder.no_picture().tokens),
     };
     if unet.fixed_rows.is_none() {
         networks.most_rows = usize::MAX;
@@ -183,6 +206,8 @@ pub(super) fn try_out(
         has_pooled,
         has_time_ids: trial.time_ids,
         guidance_width: unet.guidance_width,
+        reference_images: networks.image_encoder.is_some(),
+        lora_inputs: all_loras(&networks),
     };
     Ok((networks, found))
 }
@@ -205,6 +230,8 @@ struct Trial {
     context: Condition,
     time_ids: bool,
     guidance_width: Option<usize>,
+    /// Tokens of no picture, for one row.
+    tokens: Vec<f32>,
 }
 
 impl Trial {
@@ -247,6 +274,9 @@ impl Trial {
             time_ids: &time_ids.repeat(count),
             guidance: &vec![0.5; self.guidance_width.unwrap_or(0) * count],
             stamp: 0,
+            tokens: &self.tokens.repeat(count),
+            reference_scale: 0.5,
+            lora_scales: &vec![0.5; networks.lora_inputs.len()],
             latent: self.sides,
         };
         networks.denoise(&rows, &mut out, &Watch::default())?;
@@ -274,6 +304,8 @@ struct UnetInputs {
     token_width: Option<usize>,
     extras: Extras,
     guidance_width: Option<usize>,
+    /// Image tokens that it takes, if only one number.
+    image_tokens: Option<usize>,
 }
 
 fn look_at_unet(unet: &dyn Graph, folder: &Folder) -> Result<UnetInputs, String> {
@@ -329,50 +361,13 @@ fn look_at_unet(unet: &dyn Graph, folder: &Folder) -> Result<UnetInputs, String>
             text_embeds: named(TEXT_EMBEDS),
             time_ids: named(TIME_IDS_INPUT),
             timestep_cond: named(TIMESTEP_COND),
+            tokens: named(IMAGE_TOKENS),
+            reference_scale: named(IMAGE_SCALE),
+            loras: loras_of(unet)?,
         },
         guidance_width,
+        image_tokens: find(unet.inputs(), IMAGE_TOKENS).and_then(|port| axis(port, 1)),
     })
-}
-
-/// One text encoder gives its last hidden state; of two each gives its last but one, and the
-/// second the embedding of the whole prompt as well.
-///
-/// Source: diffusers, pipeline_stable_diffusion_xl.py, `encode_prompt`.
-fn bind_text_encoders(graphs: Vec<Box<dyn Graph>>) -> Result<Vec<TextEncoder>, String> {
-    let several = graphs.len() > 1;
-    let roles = ["text_encoder", "text_encoder_2"];
-    let bound = graphs.into_iter().zip(roles).map(|(graph, role)| {
-        let has = |names: &[&str]| find(graph.outputs(), names).map(|port| port.name.clone());
-        let pooled = match several && role == "text_encoder_2" {
-            true => Some(has(POOLED).ok_or(format!("its {role} has no output `text_embeds`"))?),
-            false => None,
-        };
-        let hidden = match several {
-            true => last_but_one(graph.outputs()).ok_or(format!(
-                "its {role} has no outputs `hidden_states.0` and so on"
-            ))?,
-            false => has(HIDDEN).unwrap_or_default(),
-        };
-        let node = bind(role, graph, &[IDS], &[], &[&hidden])?;
-        Ok(TextEncoder { node, pooled })
-    });
-    bound.collect()
-}
-
-/// The name of the last but one of the outputs `hidden_states.0`, `hidden_states.1` and so on.
-fn last_but_one(outputs: &[Port]) -> Option<String> {
-    let number = |port: &Port| {
-        port.name
-            .strip_prefix("hidden_states.")?
-            .parse::<u32>()
-            .ok()
-    };
-    let last = outputs.iter().filter_map(number).max()?;
-    let wanted = format!("hidden_states.{}", last.checked_sub(1)?);
-    outputs
-        .iter()
-        .any(|port| port.name == wanted)
-        .then_some(wanted)
 }
 
 /// A graph that does not even run at load does not suit us, whatever size or steps are chosen.
@@ -384,62 +379,6 @@ fn at_load(folder: &Folder) -> impl Fn(EngineError) -> EngineError {
             reason: format!("its {graph} does not run: {reason}"),
         },
         other => other,
-    }
-}
-
-fn bind(
-    role: &'static str,
-    graph: Box<dyn Graph>,
-    wanted: &[&[&str]],
-    extras: &[&[&str]],
-    output: &[&str],
-) -> Result<Node, String> {
-    let mut inputs = Vec::with_capacity(wanted.len());
-    for aliases in wanted {
-        let port = find(graph.inputs(), aliases)
-            .ok_or_else(|| format!("its {role} has no input `{}`", aliases[0]))?;
-        if port.element == Element::Other {
-            return Err(format!(
-                "input `{}` of its {role} has an unknown type",
-                port.name
-            ));
-        }
-        inputs.push(port.name.clone());
-    }
-    if let Some(extra) = graph.inputs().iter().find(|port| {
-        let extra = extras.iter().flat_map(|names| names.iter());
-        !inputs.contains(&port.name) && !extra.into_iter().any(|name| port.name == *name)
-    }) {
-        return Err(format!(
-            "its {role} also wants `{}`{}",
-            extra.name,
-            hint(&extra.name)
-        ));
-    }
-    let output = find(graph.outputs(), output)
-        .or_else(|| graph.outputs().first())
-        .ok_or_else(|| format!("its {role} has no output"))?;
-    let output = output.name.clone();
-    Ok(Node {
-        graph: Mutex::new(graph),
-        role,
-        inputs,
-        output,
-    })
-}
-
-fn find<'p>(ports: &'p [Port], aliases: &[&str]) -> Option<&'p Port> {
-    aliases
-        .iter()
-        .find_map(|alias| ports.iter().find(|port| port.name == *alias))
-}
-
-/// What an input that we cannot feed usually means.
-fn hint(name: &str) -> &'static str {
-    match name {
-        _ if name.starts_with("input_control") || name.contains("down_block") => " (ControlNet)",
-        _ if name.starts_with("kvo_cache") => " (cached attention)",
-        _ => "",
     }
 }
 

@@ -7,12 +7,12 @@
 use serde_json::{Map, Value};
 
 use super::read::{
-    bad, cfg_type, index_steps, input_mode, interpolation, line, lora_scales, number, prompts,
-    seeds, shown, steps, transition, truth, unless_model, whole,
+    bad, cfg_type, index_steps, input_mode, interpolation, line, lora_scales, number, paths,
+    prompts, seeds, shown, steps, transition, truth, unless_model, whole,
 };
 use super::{
-    CfgType, InputMode, Interpolation, MAX_FEEDBACK, MAX_GUIDANCE, MAX_SKIPS, SimilarImageFilter,
-    WeightedPrompt, WeightedSeed,
+    CfgType, InputMode, Interpolation, MAX_FEEDBACK, MAX_GUIDANCE, MAX_REFERENCE, MAX_SKIPS,
+    SimilarImageFilter, WeightedPrompt, WeightedSeed,
 };
 use crate::error::EngineError;
 
@@ -58,7 +58,11 @@ pub struct Patch {
     pub(crate) transition_frames_per_step: Option<u16>,
     pub(crate) add_noise: Option<bool>,
     pub(crate) reset: bool,
+    pub(crate) reference_scale: Option<f32>,
+    pub(crate) colour_transfer: Option<f32>,
     lora_scales: Option<Vec<(String, f32)>>,
+    reference_images: Option<Vec<String>>,
+    colour_reference: Option<String>,
     ignored: Vec<String>,
 }
 
@@ -87,7 +91,9 @@ impl Patch {
     /// `noise_controller`, `seed` or `base_seed`, `seeds` (list of `{seed, weight}` or of numbers)
     /// with `seed_interpolation_method`, `cfg_type`, `guidance_scale`, `delta`, `latent_feedback`,
     /// `similar_image_filter` with `similar_image_filter_threshold` and
-    /// `similar_image_filter_max_skip_frame`, `lora_scales` (list of `{path, scale}`), `input_mode`, `paused`, `reset_cache`,
+    /// `similar_image_filter_max_skip_frame`, `lora_scales` (list of `{path, scale}`),
+    /// `vace_ref_images` (list of files) with `vace_context_scale`, `colour_reference` (a file) with
+    /// `colour_transfer`, `input_mode`, `paused`, `reset_cache`,
     /// `manage_cache`, `motion`, `transition_frames_per_step`, `do_add_noise`. `null` counts as not
     /// said; the text `"model"` for `noise_scale` or `denoising_step_list` takes back what was said.
     ///
@@ -121,6 +127,19 @@ impl Patch {
     #[must_use]
     pub fn lora_scales(&self) -> Option<&[(String, f32)]> {
         self.lora_scales.as_deref()
+    }
+
+    /// Files of reference images, if any were said; an empty list shows none. Like adapters they belong to whoever
+    /// reads files, see [`crate::Model::look_at`].
+    #[must_use]
+    pub fn reference_images(&self) -> Option<&[String]> {
+        self.reference_images.as_deref()
+    }
+
+    /// File of the picture whose colours are transferred, if it was said; an empty name is none.
+    #[must_use]
+    pub fn colour_reference(&self) -> Option<&str> {
+        self.colour_reference.as_deref()
     }
 
     /// Whether the patch says nothing that the engine understands.
@@ -185,6 +204,12 @@ impl Patch {
                 }
                 "input_mode" => patch.input_mode = Some(input_mode(key, value)?),
                 "paused" => patch.paused = Some(truth(key, value)?),
+                "vace_ref_images" => patch.reference_images = Some(paths(key, value)?),
+                "vace_context_scale" => {
+                    patch.reference_scale = Some(number(key, value, 0.0, MAX_REFERENCE)?);
+                }
+                "colour_transfer" => patch.colour_transfer = Some(number(key, value, 0.0, 1.0)?),
+                "colour_reference" => patch.colour_reference = Some(line(key, value)?),
                 "lora_scales" => patch.lora_scales = Some(lora_scales(key, value)?),
                 "reset_cache" => patch.reset = truth(key, value)?,
                 // Rows in flight are always dropped when they no longer fit: nothing to manage.

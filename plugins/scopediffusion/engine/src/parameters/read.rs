@@ -8,6 +8,7 @@ use super::{
     STEP_LIST, WeightedPrompt, WeightedSeed,
 };
 use crate::error::EngineError;
+use crate::reference::MOST_IMAGES;
 
 /// Adapters that a model can have, and the largest scale of one.
 const MAX_LORAS: usize = 16;
@@ -158,6 +159,14 @@ pub(super) fn lora_scales(key: &str, value: &Value) -> Result<Vec<(String, f32)>
         Ok((path, scale))
     };
     items.iter().map(read).collect()
+}
+
+/// Files, as many as a network can be shown.
+pub(super) fn paths(key: &str, value: &Value) -> Result<Vec<String>, EngineError> {
+    let expected = format!("a list of at most {MOST_IMAGES} files");
+    let items = value.as_array().filter(|items| items.len() <= MOST_IMAGES);
+    let items = items.ok_or_else(|| bad(key, &shown(value), &expected))?;
+    items.iter().map(|item| line(key, item)).collect()
 }
 
 pub(super) fn cfg_type(key: &str, value: &Value) -> Result<CfgType, EngineError> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::Element;
 use crate::backend::fake::{self, Fake};
 use crate::model::Model;
 
