@@ -54,6 +54,8 @@ const KNOWN: &[Field] = &[
     optional("vace_use_input_video", Shape::Flag),
     optional("vace_ref_images", PATHS),
     optional("vace_context_scale", Shape::Number(0.0, 2.0)),
+    optional("colour_transfer", Shape::Number(0.0, 1.0)),
+    optional("colour_reference", Shape::Text),
     optional("first_frame_image", Shape::Text),
     optional("last_frame_image", Shape::Text),
     optional("images", PATHS),

@@ -181,6 +181,16 @@ impl Assets {
         }
     }
 
+    /// The picture of that name, or of the path that [`Assets::list`] gave for it. Blocks.
+    pub fn picture(&self, name: &str) -> Result<PathBuf, AssetError> {
+        let listed = Path::new(name).strip_prefix(&self.root).ok();
+        let path = self.find(listed.and_then(Path::to_str).unwrap_or(name))?;
+        match kind_of(&path) {
+            Some("image") => Ok(path),
+            Some(_) | None => Err(AssetError::BadType),
+        }
+    }
+
     /// Makes room for an upload under that name. Blocks.
     pub fn receive(&self, name: &str) -> Result<Upload, AssetError> {
         let target = self.inside(name)?;

@@ -66,7 +66,7 @@ fn schema(model: &Model) -> Value {
         // Nothing to fetch: what is listed is on disk.
         "requires_models": false,
         "supports_lora": model.home.takes_loras(),
-        "supports_vace": false,
+        "supports_vace": model.home.takes_references(),
         "supports_cache_management": false,
         "supports_kv_cache_bias": false,
         "supports_quantization": false,
@@ -193,6 +193,28 @@ mod tests {
             schema(&model)["description"],
             "StableDiffusionPipeline, from the models folder"
         );
+    }
+
+    #[test]
+    fn reference_images_are_offered_where_there_is_an_image_encoder() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Model {
+            id: "sd".into(),
+            home: Home::Folder(folder.path().into()),
+        };
+        let scale =
+            |schema: &Value| schema["config_schema"]["properties"]["vace_context_scale"].clone();
+        let without = schema(&model);
+
+        fs::create_dir(folder.path().join("image_encoder")).unwrap();
+        fs::write(folder.path().join("image_encoder/model.onnx"), "").unwrap();
+        let with = schema(&model);
+
+        assert_eq!(
+            (&without["supports_vace"], &with["supports_vace"]),
+            (&json!(false), &json!(true))
+        );
+        assert!(scale(&without).is_null() && scale(&with).is_object());
     }
 
     #[test]

@@ -90,6 +90,16 @@ impl Home {
         matches!(self, Self::Folder(_))
     }
 
+    /// Whether it can be shown reference images: its export has an image encoder then.
+    pub(super) fn takes_references(&self) -> bool {
+        let Self::Folder(folder) = self else {
+            return false;
+        };
+        let files = std::fs::read_dir(folder.join("image_encoder"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| file.path().extension().is_some_and(|end| end == "onnx"))
+    }
+
     /// Side of the square a model works at when nobody says, pixels.
     pub(super) fn default_size(&self) -> u32 {
         match self {
@@ -124,7 +134,7 @@ fn fit(params: &mut Map<String, Value>) -> Result<Fit, String> {
 
 /// What of `load_params` also is a live parameter, under the name it has there.
 fn live_parameters(params: Map<String, Value>) -> Parameters {
-    const LIVE: [(&str, &str); 21] = [
+    const LIVE: [(&str, &str); 26] = [
         ("base_seed", "seed"),
         ("seed", "seed"),
         ("denoising_steps", "denoising_step_list"),
@@ -137,6 +147,11 @@ fn live_parameters(params: Map<String, Value>) -> Parameters {
         ("guidance_scale", "guidance_scale"),
         ("cfg_type", "cfg_type"),
         ("delta", "delta"),
+        ("ref_images", "vace_ref_images"),
+        ("vace_ref_images", "vace_ref_images"),
+        ("vace_context_scale", "vace_context_scale"),
+        ("colour_reference", "colour_reference"),
+        ("colour_transfer", "colour_transfer"),
         ("do_add_noise", "do_add_noise"),
         ("seeds", "seeds"),
         ("t_index_list", "t_index_list"),

@@ -15,7 +15,8 @@ use super::recordings::Recordings;
 use super::remote::Remote;
 use super::shares::Shares;
 use super::state::State;
-use super::{Furniture, Parameters, SessionError, outbox, parameters};
+use super::{Furniture, Parameters, SessionError, outbox, parameters, pictures};
+use crate::library::assets::Assets;
 use crate::media::channel;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
@@ -215,7 +216,11 @@ impl Actor {
         if !routed.processor.is_empty() {
             let (lanes, node) = (self.lanes.clone(), routed.node_id.clone());
             let patch = routed.processor.clone();
-            let applied = tokio::task::spawn_blocking(move || lanes.apply(node.as_deref(), &patch));
+            let assets = self.assets();
+            let applied = tokio::task::spawn_blocking(move || {
+                let own = pictures::resolved(assets.as_ref(), &patch);
+                lanes.apply(node.as_deref(), &patch, own)
+            });
             match timeout(PATCHING, applied).await {
                 Ok(Ok(outcome)) => outcome?,
                 Ok(Err(_)) => return Err("the processor broke off".into()),
@@ -230,6 +235,11 @@ impl Actor {
             self.follow_shares().await?;
         }
         Ok(())
+    }
+
+    fn assets(&self) -> Option<Assets> {
+        let furniture = self.furniture.as_ref();
+        furniture.map(|furniture| furniture.assets.clone())
     }
 
     /// Goes to the cloud or leaves it, as asked for.
@@ -272,8 +282,10 @@ impl Actor {
         initial.extend(self.state.parameters());
         initial.extend(patch.clone());
         let initial = parameters::route(&initial).processor;
-        let (lanes, events) = (self.lanes.clone(), self.events.clone());
+        let (lanes, events, assets) = (self.lanes.clone(), self.events.clone(), self.assets());
         spawn("session-swap", move || {
+            let refuse = |reason| _ = events.send(Event::Refused(reason));
+            let initial = pictures::resolved_or_without(assets.as_ref(), &initial, refuse);
             if let Err(error) = lanes.swap_home(&processors, &initial) {
                 events.send(Event::Refused(error.to_string())).ok();
             }

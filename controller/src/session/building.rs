@@ -10,7 +10,7 @@ use super::recordings::Recordings;
 use super::remote::Remote;
 use super::shares::Shares;
 use super::state::State;
-use super::{Furniture, Parameters, Wanted, parameters};
+use super::{Furniture, Parameters, Wanted, parameters, pictures};
 use crate::media::MediaError;
 use crate::media::event::{Event, Events};
 use crate::media::handover::Handover;
@@ -64,11 +64,14 @@ fn make(
         id,
     } = beginning;
     let initial = parameters::route(&wanted.initial_parameters);
+    let assets = furniture.as_ref().map(|furniture| &furniture.assets);
+    let refuse = |reason| _ = events.send(Event::Refused(reason));
+    let own = pictures::resolved_or_without(assets, &initial.processor, refuse);
     let built = Processing::build(
         processing::LOCAL,
         &wanted.processors,
         wanted.takes_input,
-        &initial.processor,
+        &own,
         &events,
     )?;
     let (chain, door) = built.map_or((None, None), |(chain, door)| (Some(chain), door));

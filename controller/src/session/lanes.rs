@@ -157,18 +157,25 @@ impl Lanes {
     /// Hands a patch to the processors (or the one of this node), here and in the cloud: whoever takes over next knows
     /// it already.
     ///
+    /// - `own`: the patch with files of this machine in it, for the processors here, or why there is none.
+    ///
     /// # Errors
     ///
     /// The first refusal of a processor in view, in its words.
-    pub(super) fn apply(&self, node_id: Option<&str>, patch: &Parameters) -> Result<(), String> {
+    pub(super) fn apply(
+        &self,
+        node_id: Option<&str>,
+        patch: &Parameters,
+        own: Result<Parameters, String>,
+    ) -> Result<(), String> {
         let lane = {
             let taken = self.cloud.lock().unwrap();
             taken.as_ref().map(|taken| taken.lane.clone())
         };
         let there = lane.map_or(Ok(()), |lane| lane.apply(patch));
-        let here = self
-            .chain()
-            .map_or(Ok(()), |chain| chain.apply(node_id, patch));
+        let here = self.chain().map_or(Ok(()), |chain| {
+            own.and_then(|patch| chain.apply(node_id, &patch))
+        });
         match self.handover.shown() {
             Some(Lane::Cloud) => there,
             Some(Lane::Home) | None => here,

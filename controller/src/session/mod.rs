@@ -9,6 +9,7 @@ mod lanes;
 mod metrics;
 mod outbox;
 pub mod parameters;
+mod pictures;
 mod recordings;
 pub mod registry;
 mod remote;

@@ -39,7 +39,9 @@ pub(super) fn rule_of(key: &str) -> Option<Rule> {
         "denoising_step_list" => Rule::Integers(0, 1000),
         "noise_scale" => Rule::Number(0.0, 1.0),
         "guidance_scale" => Rule::Number(0.0, 30.0),
-        "delta" | "similar_image_filter_threshold" | "motion" => Rule::Number(0.0, 1.0),
+        "delta" | "similar_image_filter_threshold" | "motion" | "colour_transfer" => {
+            Rule::Number(0.0, 1.0)
+        }
         "latent_feedback" => Rule::Number(0.0, 0.95),
         "cfg_type" => Rule::OneOf(&["none", "full", "self", "initialize"]),
         "negative_prompt" => Rule::Text,
@@ -59,7 +61,7 @@ pub(super) fn rule_of(key: &str) -> Option<Rule> {
         | "produces_video"
         | "produces_audio"
         | "_quantized" => Rule::Bool,
-        "first_frame_image" | "last_frame_image" | "node_id" => Rule::Text,
+        "first_frame_image" | "last_frame_image" | "colour_reference" | "node_id" => Rule::Text,
         "vace_ref_images" | "images" | "pipeline_ids" | "source_track_order" => Rule::Texts,
         "ctrl_input" | "graph" | "output_sinks" | "input_source" | "modulations"
         | "spout_sender" | "spout_receiver" => Rule::Object,

@@ -7,7 +7,7 @@ use crate::library::models::Home;
 /// Every live control, for clients that draw what they find.
 pub(super) fn generation(home: &Home) -> Map<String, Value> {
     let mut fields = Map::new();
-    for part in [noise(home), guidance(), steadiness()] {
+    for part in [noise(home), guidance(), steadiness(), pictures(home)] {
         match part {
             Value::Object(part) => fields.extend(part),
             _ => unreachable!("written as objects below"),
@@ -101,6 +101,28 @@ fn steadiness() -> Value {
             "description": "Most frames left out in a row",
         },
     })
+}
+
+/// Pictures beside the frames; reference images only where the model takes any.
+fn pictures(home: &Home) -> Value {
+    let mut fields = json!({
+        "colour_reference": {
+            "anyOf": [{ "type": "string" }, { "type": "null" }], "default": null, "title": "Colour reference",
+            "description": "Picture among the assets whose colours are given to the result",
+        },
+        "colour_transfer": {
+            "type": "number", "default": 0.0, "minimum": 0.0, "maximum": 1.0, "title": "Colour transfer",
+            "description": "How far the result takes on the colours of the colour reference; nothing else of it",
+        },
+    });
+    if home.takes_references() {
+        fields["vace_context_scale"] = json!({
+            "type": "number", "default": 1.0, "minimum": 0.0, "maximum": 2.0, "title": "Reference scale",
+            "description": "How much the reference images (vace_ref_images) count",
+            "ui": { "component": "vace", "order": 40, "modulatable": true, "modulatable_min": 0.0, "modulatable_max": 2.0 },
+        });
+    }
+    fields
 }
 
 #[cfg(test)]
