@@ -41,6 +41,12 @@ test-windows:
 test-windows-elements:
 	@tests/windows-elements
 
+## `gst-scope model export` on small models of every kind, compared with torch; fetches torch, about 6 GB on disk
+EXPORT_PYTHON ?= $(CURDIR)/target/export/bin/python
+export-test:
+	@[ -x "$(EXPORT_PYTHON)" ] || { python3 -m venv target/export && target/export/bin/python -m pip install -q -r plugins/scopediffusion/export/requirements.txt; }
+	cd plugins/scopediffusion/export && $(EXPORT_PYTHON) test_export.py
+
 ## What every commit passes: format, lints, spelling, licences
 check: setup
 	@.setup/checkers

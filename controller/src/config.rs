@@ -43,6 +43,8 @@ pub mod env {
     pub const PRELOAD: &str = "PIPELINE";
     /// Where the base folder goes when nothing says otherwise.
     pub const HOME: &str = "HOME";
+    /// Where programs keep their data, when it is not `~/.local/share`.
+    pub const DATA_HOME: &str = "XDG_DATA_HOME";
     /// Set when there is a screen to open a browser on.
     pub const SCREENS: [&str; 2] = ["WAYLAND_DISPLAY", "DISPLAY"];
     pub use super::cloud::{API_KEY as CLOUD_API_KEY, APP_ID as CLOUD_APP_ID, KEY_HALVES};

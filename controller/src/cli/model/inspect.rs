@@ -7,23 +7,10 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
-use super::CommandError;
-
-/// What to do with a model.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Load a model, draw some frames, and tell what it is and what would make it faster
-    Inspect(Inspect),
-}
+use super::super::CommandError;
 
 #[derive(Debug, clap::Args)]
-struct Inspect {
+pub(super) struct Inspect {
     /// Folder of ONNX graphs; without it, the built-in model
     dir: Option<PathBuf>,
     /// Folder whose autoencoder takes the place of the model's
@@ -41,8 +28,7 @@ const HINT: &str = "the sentence says what to change; a model is a folder of une
                     vae_encoder/, vae_decoder/ and scheduler/";
 
 #[expect(clippy::print_stdout, reason = "the answer of this command")]
-pub(super) fn run(args: &Args) -> Result<(), CommandError> {
-    let What::Inspect(args) = &args.what;
+pub(super) fn run(args: &Inspect) -> Result<(), CommandError> {
     let failed = |error: &dyn std::fmt::Display| CommandError::new(&error.to_string(), HINT);
     gst::init().map_err(|error| CommandError::new(&error, "install GStreamer 1.22 or newer"))?;
     gstscopediffusion::plugin_register_static().map_err(|error| failed(&error))?;
@@ -168,6 +154,23 @@ fn facts(info: &gst::Structure) -> String {
         true => "several steps can share a call",
         false => "one step after another",
     };
+    let pictures = match truth("reference-images") {
+        true => "reference images steer the result, by an IP-Adapter",
+        false => "no reference images; colour-transfer only",
+    };
+    let inputs = info.get::<gst::Array>("lora-inputs");
+    let inputs: Vec<String> = inputs
+        .iter()
+        .flat_map(|names| names.iter())
+        .filter_map(|name| name.get::<String>().ok())
+        .collect();
+    let adapters = match inputs.as_slice() {
+        [] => "merged at load; a new scale merges anew beside the stream".to_owned(),
+        names => format!(
+            "{}: part of it, their scales change with every frame",
+            names.join(", ")
+        ),
+    };
     [
         ("model", text("name")),
         ("family", format!("{} ({kind})", text("family"))),
@@ -183,6 +186,8 @@ fn facts(info: &gst::Structure) -> String {
         ),
         ("batching", batch.into()),
         ("autoencoder", autoencoder.into()),
+        ("pictures", pictures.into()),
+        ("LoRA", adapters),
     ]
     .map(|(name, value)| format!("{name:>12}  {value}"))
     .join("\n")
@@ -254,6 +259,17 @@ mod tests {
         );
         assert!(timing(&stats, size, 2).contains("256×256"));
         assert!(advice(&info).is_empty(), "{:?}", advice(&info));
+    }
+
+    #[test]
+    fn what_an_export_adds_is_told() {
+        let folder = "../plugins/scopediffusion/engine/tests/exported/model";
+
+        let (info, ..) = inspected(Some(folder)).unwrap();
+
+        let facts = facts(&info);
+        assert!(facts.contains("ink, oil: part of it"), "{facts}");
+        assert!(facts.contains("reference images steer"), "{facts}");
     }
 
     #[test]
