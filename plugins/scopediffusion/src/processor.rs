@@ -12,7 +12,7 @@ use gst::prelude::*;
 use crate::models::Source;
 use crate::newest::NewestFirstServed;
 use crate::settings::{self, Settings};
-use crate::sights::{self, Sights, Wanted};
+use crate::sights::{self, Viewer};
 use crate::stats::Stats;
 use crate::stream::{Fresh, Stream, StreamError};
 use crate::{errors, messages, models, properties};
@@ -22,13 +22,6 @@ use crate::{errors, messages, models, properties};
 struct Control {
     settings: Settings,
     unheard: Vec<Patch>,
-}
-
-/// What was seen in the pictures beside the frames, and whether the stream has heard of it.
-#[derive(Debug, Default)]
-struct Seen {
-    sights: Sights,
-    is_news: bool,
 }
 
 /// Everything of an element but its pads.
@@ -44,8 +37,7 @@ pub(crate) struct Processor {
     reloads: NewestFirstServed<(Source, Parameters)>,
     /// The model loaded anew, until the stream takes it up.
     fresh: Arc<Mutex<Option<Arc<Model>>>>,
-    looks: NewestFirstServed<(Arc<Model>, Wanted)>,
-    seen: Arc<Mutex<Seen>>,
+    viewer: Viewer,
     /// Stops the frame under way.
     interrupt: Mutex<Option<Interrupt>>,
 }
@@ -69,8 +61,7 @@ impl Processor {
             prompts: NewestFirstServed::default(),
             reloads: NewestFirstServed::default(),
             fresh: Arc::default(),
-            looks: NewestFirstServed::default(),
-            seen: Arc::default(),
+            viewer: Viewer::default(),
             interrupt: Mutex::default(),
         }
     }
@@ -150,19 +141,27 @@ impl Processor {
         let model = self.model();
         let facts = model.as_ref().map(|model| model.facts());
         let inputs = facts.map_or(&[][..], |facts| facts.lora_inputs.as_slice());
-        let (parameters, reload, look) = {
+        let wanted = self.settings().sights.followed(&patch)?;
+        let look = model.as_ref().zip(wanted.as_ref());
+        // Whatever can be refused is refused before anything is taken over.
+        let looked = match look {
+            Some((model, wanted)) if !wanted.suit(model) => {
+                return Err(errors::sentence(&model.takes_no_reference()));
+            }
+            Some((model, wanted)) if !live => {
+                Some(sights::look(model, wanted).map_err(|error| errors::sentence(&error))?)
+            }
+            Some(_) | None => None,
+        };
+        let (parameters, reload) = {
             let mut control = self.control.lock().unwrap();
             let mut next = control.settings.clone();
             let reload = match patch.lora_scales() {
                 Some(scales) => next.scale_loras(scales, inputs)?,
                 None => false,
             };
-            let look = next.sights.follow(&patch)?;
-            match &model {
-                Some(model) if look && !next.sights.suit(model) => {
-                    return Err(errors::sentence(&model.takes_no_reference()));
-                }
-                Some(_) | None => {}
+            if let Some(wanted) = &wanted {
+                next.sights.clone_from(wanted);
             }
             next.parameters
                 .apply(&patch)
@@ -173,11 +172,16 @@ impl Processor {
             (
                 settings.parameters.clone(),
                 reload.then(|| settings.source()),
-                look.then(|| settings.sights.clone()),
             )
         };
-        if let Some((model, wanted)) = model.zip(look) {
-            self.look(element, live, (model, wanted))?;
+        if let Some(sights) = looked {
+            self.viewer.saw(sights, true);
+        } else if let Some((model, wanted)) = model.clone().zip(wanted) {
+            let weak = element.downgrade();
+            let begun = self.viewer.look_beside((model, wanted), move |error| {
+                warn(&weak, "the reference images stay as they were", error);
+            });
+            begun.map_err(|error| format!("the reference images stay as they were: {error}"))?;
         }
         if let Some(source) = reload.filter(|_| self.model().is_some()) {
             self.reload(element, (source, parameters.clone()));
@@ -238,42 +242,13 @@ impl Processor {
         }
     }
 
-    /// Looks at pictures: beside a live stream, else before its next frame.
-    fn look(
-        &self,
-        element: &gst::Element,
-        live: bool,
-        wanted: (Arc<Model>, Wanted),
-    ) -> Result<(), String> {
-        let see = |seen: &Mutex<Seen>, (model, wanted): &(Arc<Model>, Wanted)| {
-            let sights = sights::look(model, wanted)?;
-            *seen.lock().unwrap() = Seen {
-                sights,
-                is_news: true,
-            };
-            Ok::<_, EngineError>(())
-        };
-        if !live {
-            return see(&self.seen, &wanted).map_err(|error| errors::sentence(&error));
-        }
-        let (weak, seen) = (element.downgrade(), self.seen.clone());
-        let look = move |wanted: (Arc<Model>, Wanted)| {
-            if let Err(error) = see(&seen, &wanted) {
-                warn(&weak, "the reference images stay as they were", &error);
-            }
-        };
-        let begun = self.looks.want("scope-pictures", wanted, look);
-        begun.map_err(|error| format!("the reference images stay as they were: {error}"))
-    }
-
     /// What was got ready beside the stream, for it to go on with; once.
     pub(crate) fn fresh(&self) -> Fresh {
         let model = self.fresh.lock().unwrap().take();
         if model.is_some() {
             self.model.lock().unwrap().clone_from(&model);
         }
-        let mut seen = self.seen.lock().unwrap();
-        let sights = std::mem::take(&mut seen.is_news).then(|| seen.sights.clone());
+        let sights = self.viewer.news();
         Fresh { model, sights }
     }
 
@@ -315,10 +290,7 @@ impl Processor {
         gst::info!(self.cat, obj = element, "model: {facts:?}");
         let sights =
             sights::look(&model, &settings.sights).map_err(|error| errors::engine(&error))?;
-        *self.seen.lock().unwrap() = Seen {
-            sights,
-            is_news: false,
-        };
+        self.viewer.saw(sights, false);
         let known = self.model.lock().unwrap().replace(model.clone());
         if known.is_some_and(|known| Arc::ptr_eq(&known, &model)) {
             return Ok(());
@@ -350,8 +322,7 @@ impl Processor {
         *self.model.lock().unwrap() = None;
         self.prompts.finish();
         self.reloads.finish();
-        self.looks.finish();
-        *self.seen.lock().unwrap() = Seen::default();
+        self.viewer.forget();
         *self.fresh.lock().unwrap() = None;
     }
 
@@ -377,12 +348,7 @@ impl Processor {
         }
         let stream = Stream::new(model, &settings, info);
         Some(stream.and_then(|mut stream| {
-            let sights = {
-                let mut seen = self.seen.lock().unwrap();
-                seen.is_news = false;
-                seen.sights.clone()
-            };
-            stream.show(sights);
+            stream.show(self.viewer.all());
             *self.interrupt.lock().unwrap() = Some(stream.interrupt());
             self.warm_up(element, &mut stream)?;
             Ok(stream)

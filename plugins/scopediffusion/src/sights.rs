@@ -1,6 +1,7 @@
 //! Pictures that a model is shown beside the frames: files, decoded by GStreamer, and what is seen in them.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diffusion_engine::{Colours, EngineError, Model, Patch, Reference};
@@ -8,6 +9,7 @@ use gst::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
 use crate::frame;
+use crate::newest::NewestFirstServed;
 
 /// How long a file may take to give its first picture.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,12 +24,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Takes over what a patch says. True if that was anything new.
+    /// What is wanted after a patch; `None` if that is nothing new.
     ///
     /// # Errors
     ///
-    /// A sentence naming a file that is not there; nothing has changed then.
-    pub(crate) fn follow(&mut self, patch: &Patch) -> Result<bool, String> {
+    /// A sentence naming a file that is not there.
+    pub(crate) fn followed(&self, patch: &Patch) -> Result<Option<Self>, String> {
         let mut next = self.clone();
         if let Some(images) = patch.reference_images() {
             next.images = images.to_vec();
@@ -41,8 +43,7 @@ impl Wanted {
                 "there is no picture `{missing}`; name a file on this machine"
             ));
         }
-        *self = next;
-        Ok(changed)
+        Ok(changed.then_some(next))
     }
 
     /// Whether the model can be shown them.
@@ -60,6 +61,69 @@ impl Wanted {
 pub(crate) struct Sights {
     pub(crate) reference: Option<Reference>,
     pub(crate) colours: Option<Colours>,
+}
+
+/// What was seen last, and whether the stream has heard of it.
+#[derive(Debug, Default)]
+struct Seen {
+    sights: Sights,
+    is_news: bool,
+}
+
+/// Looks at pictures for a stream, and beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Viewer {
+    looks: NewestFirstServed<(Arc<Model>, Wanted)>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Viewer {
+    /// Keeps what was seen; the stream is told if it `is_news`.
+    pub(crate) fn saw(&self, sights: Sights, is_news: bool) {
+        *self.seen.lock().unwrap() = Seen { sights, is_news };
+    }
+
+    /// Looks beside the stream; of several wishes the newest counts. `fail` is told why nothing was seen.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub(crate) fn look_beside(
+        &self,
+        wanted: (Arc<Model>, Wanted),
+        fail: impl Fn(&EngineError) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let seen = self.seen.clone();
+        let work = move |(model, wanted): (Arc<Model>, Wanted)| match look(&model, &wanted) {
+            Ok(sights) => {
+                *seen.lock().unwrap() = Seen {
+                    sights,
+                    is_news: true,
+                };
+            }
+            Err(error) => fail(&error),
+        };
+        self.looks.want("scope-pictures", wanted, work)
+    }
+
+    /// What the stream has not heard of yet; once.
+    pub(crate) fn news(&self) -> Option<Sights> {
+        let mut seen = self.seen.lock().unwrap();
+        std::mem::take(&mut seen.is_news).then(|| seen.sights.clone())
+    }
+
+    /// Everything, for a stream that begins.
+    pub(crate) fn all(&self) -> Sights {
+        let mut seen = self.seen.lock().unwrap();
+        seen.is_news = false;
+        seen.sights.clone()
+    }
+
+    /// Ends what is under way and forgets everything.
+    pub(crate) fn forget(&self) {
+        self.looks.finish();
+        *self.seen.lock().unwrap() = Seen::default();
+    }
 }
 
 /// Looks at the files, which takes up to seconds.
@@ -165,22 +229,19 @@ mod tests {
         let path = folder.path().join("a.png");
         std::fs::write(&path, "").unwrap();
         let path = path.display().to_string();
-        let mut wanted = Wanted::default();
-
         let both = serde_json::json!({ "vace_ref_images": [path, path], "colour_reference": path });
-        assert_eq!(wanted.follow(&patch(&both.to_string())), Ok(true));
-        assert_eq!(wanted.follow(&patch(&both.to_string())), Ok(false));
-        assert_eq!(wanted.images.len(), 2);
+        let both = patch(&both.to_string());
 
-        let refused = wanted.follow(&patch(
-            r#"{"vace_ref_images": [], "colour_reference": "/nowhere.png"}"#,
-        ));
-        assert!(refused.unwrap_err().contains("`/nowhere.png`"));
+        let wanted = Wanted::default().followed(&both).unwrap().unwrap();
         assert_eq!(wanted.images.len(), 2);
+        assert_eq!(wanted.followed(&both), Ok(None));
+
+        let missing = patch(r#"{"vace_ref_images": [], "colour_reference": "/nowhere.png"}"#);
+        let refused = wanted.followed(&missing).unwrap_err();
+        assert!(refused.contains("`/nowhere.png`"), "{refused}");
 
         let none = patch(r#"{"vace_ref_images": [], "colour_reference": ""}"#);
-        assert_eq!(wanted.follow(&none), Ok(true));
-        assert_eq!(wanted, Wanted::default());
+        assert_eq!(wanted.followed(&none), Ok(Some(Wanted::default())));
     }
 
     #[test]
