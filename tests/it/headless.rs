@@ -51,6 +51,12 @@ fn picture(controller: &Controller) -> Result<[f64; 3]> {
 fn a_file_is_redrawn_looked_at_and_recorded_without_a_browser() -> Result<()> {
     let controller = Controller::start()?;
     make_clip(&controller.home().join("assets/clip.mp4"))?;
+    let size = controller.ask(
+        "GET",
+        "/api/v1/input-sources/video_file/sources/clip.mp4/resolution",
+        None,
+    )?;
+    assert_eq!(size, json!({"width": 320, "height": 240}));
     let body = json!({
         "graph": graph(),
         "prompts": [{"text": "blueprint", "weight": 1.0}],

@@ -1,4 +1,5 @@
-//! Pictures of other applications on this machine: who shares one, how large it is, what it looks like.
+//! Pictures that a session can take in place of a client's: other applications', videos among the assets, test pictures.
+//! Which there are, how large they are, what they look like.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,15 +18,23 @@ use super::AppState;
 use super::error::ApiError;
 use super::extract::query_values;
 use super::shape::{Field, Shape, check_fields, optional};
-use crate::media::senders::{self, Preview, Sender};
+use crate::library::assets::Asset;
+use crate::media::film;
+use crate::media::senders::{self, Origin, Preview, Sender};
 
-/// Every kind a client may ask for: name, title, description. Only the first can be there.
-const KINDS: [(&str, &str, &str); 3] = [
+/// Every kind a client may ask for: name, title, description.
+const KINDS: [(&str, &str, &str); 5] = [
     (
         "spout",
         "Spout",
         "Pictures that other applications on this machine share by name",
     ),
+    (
+        "video_file",
+        "Video file",
+        "Videos of the assets folder, over and over",
+    ),
+    ("test", "Test picture", "Pictures that this server draws"),
     ("ndi", "NDI", "Pictures from the network"),
     (
         "syphon",
@@ -33,6 +42,9 @@ const KINDS: [(&str, &str, &str); 3] = [
         "Pictures that other applications on a Mac share",
     ),
 ];
+const SPOUT: &str = "spout";
+const FILE: &str = "video_file";
+const TEST: &str = "test";
 /// How long a preview waits for a picture before it ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a sender without a size is looked at again.
@@ -58,7 +70,7 @@ async fn kinds(State(state): State<AppState>) -> Json<Value> {
             "source_id": id,
             "source_name": name,
             "source_description": description,
-            "available": id == KINDS[0].0 && is_able(&state),
+            "available": is_able(&state, id),
         })
     };
     Json(json!({ "input_sources": KINDS.map(kind) }))
@@ -69,15 +81,40 @@ async fn sources(
     Path(kind): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     check(&state, &kind)?;
-    let source = |sender: &Sender| {
-        json!({
-            "name": sender.name,
-            "identifier": sender.name,
-            "metadata": sender.size.map(|(width, height)| json!({"width": width, "height": height})),
-        })
+    let found: Vec<Value> = match kind.as_str() {
+        FILE => films(&state).await.iter().map(film_source).collect(),
+        TEST => film::PATTERNS.map(pattern_source).to_vec(),
+        _ => list().await.iter().map(sender_source).collect(),
     };
-    let found: Vec<_> = list().await.iter().map(source).collect();
     Ok(Json(json!({ "source_type": kind, "sources": found })))
+}
+
+fn sender_source(sender: &Sender) -> Value {
+    let size = |(width, height)| json!({"width": width, "height": height});
+    json!({
+        "name": sender.name,
+        "identifier": sender.name,
+        "metadata": sender.size.map(size),
+    })
+}
+
+fn film_source(film: &Asset) -> Value {
+    json!({
+        "name": film.name,
+        "identifier": film.path,
+        "metadata": {"filename": film.path.file_name().map(|name| name.to_string_lossy())},
+    })
+}
+
+fn pattern_source(name: &str) -> Value {
+    json!({ "name": name, "identifier": name, "metadata": null })
+}
+
+async fn films(state: &AppState) -> Vec<Asset> {
+    let assets = state.library.assets.clone();
+    tokio::task::spawn_blocking(move || assets.list(Some("video")))
+        .await
+        .unwrap_or_default()
 }
 
 async fn resolution(
@@ -92,6 +129,18 @@ async fn resolution(
     )?;
     let wait = query.get("timeout_ms").and_then(Value::as_u64);
     let patience = Duration::from_millis(wait.unwrap_or(5000));
+    let known = match origin(&state, &kind, &identifier).await? {
+        Origin::Pattern(_) => Some(Some(film::PATTERN_SIZE)),
+        Origin::File(path) => {
+            let size = tokio::task::spawn_blocking(move || film::size(&path, patience));
+            Some(size.await.ok().flatten())
+        }
+        Origin::Sender(_) => None,
+    };
+    if let Some(size) = known {
+        let (width, height) = size.ok_or_else(|| no_picture(&identifier, patience))?;
+        return Ok(Json(json!({ "width": width, "height": height })));
+    }
     let end = Instant::now() + patience;
     loop {
         let found = find(&identifier).await?;
@@ -99,14 +148,42 @@ async fn resolution(
             return Ok(Json(json!({ "width": width, "height": height })));
         }
         if Instant::now() >= end {
-            return Err(ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "no_picture_yet",
-                format!("`{identifier}` has shown no picture within {patience:?}"),
-                "start its output, then ask again",
-            ));
+            return Err(no_picture(&identifier, patience));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn no_picture(identifier: &str, patience: Duration) -> ApiError {
+    ApiError::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "no_picture_yet",
+        format!("`{identifier}` has shown no picture within {patience:?}"),
+        "start its output, then ask again",
+    )
+}
+
+/// What is meant by a name, when it is there.
+async fn origin(state: &AppState, kind: &str, identifier: &str) -> Result<Origin, ApiError> {
+    let missing = |hint: &str| {
+        ApiError::not_found(
+            "no_such_source",
+            format!("there is no `{identifier}` of the kind `{kind}`"),
+            hint,
+        )
+    };
+    match kind {
+        FILE => {
+            let (assets, name) = (state.library.assets.clone(), identifier.to_owned());
+            let found = tokio::task::spawn_blocking(move || assets.film(&name)).await;
+            match found {
+                Ok(Ok(path)) => Ok(Origin::File(path)),
+                Ok(Err(_)) | Err(_) => Err(missing("see GET /api/v1/assets?type=video")),
+            }
+        }
+        TEST if film::PATTERNS.contains(&identifier) => Ok(Origin::Pattern(identifier.into())),
+        TEST => Err(missing("see GET /api/v1/input-sources/test/sources")),
+        _ => Ok(Origin::Sender(find(identifier).await?.name)),
     }
 }
 
@@ -125,9 +202,8 @@ async fn stream(
     let rate = query.get("fps").and_then(Value::as_u64);
     let rate = rate.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(2);
     let flipped = query.get("flip_vertical").and_then(Value::as_bool) == Some(true);
-    find(&identifier).await?;
-    let started =
-        tokio::task::spawn_blocking(move || Preview::start(&identifier, rate, flipped)).await;
+    let origin = origin(&state, &kind, &identifier).await?;
+    let started = tokio::task::spawn_blocking(move || Preview::start(&origin, rate, flipped)).await;
     let preview = match started {
         Ok(Ok(preview)) => preview,
         Ok(Err(error)) => return Err(ApiError::internal("no_preview", error.to_string())),
@@ -183,8 +259,11 @@ async fn find(name: &str) -> Result<Sender, ApiError> {
     })
 }
 
-fn is_able(state: &AppState) -> bool {
-    state.library.keepers.has_element(senders::SOURCE)
+fn is_able(state: &AppState, kind: &str) -> bool {
+    match kind {
+        SPOUT => state.library.keepers.has_element(senders::SOURCE),
+        _ => [FILE, TEST].contains(&kind),
+    }
 }
 
 fn check(state: &AppState, kind: &str) -> Result<(), ApiError> {
@@ -196,7 +275,7 @@ fn check(state: &AppState, kind: &str) -> Result<(), ApiError> {
             format!("known are {}", known.join(", ")),
         ));
     }
-    if kind != KINDS[0].0 || !is_able(state) {
+    if !is_able(state, kind) {
         return Err(ApiError::bad_request(
             "input_source_unavailable",
             format!("`{kind}` is not available on this system"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use tokio::sync::mpsc::unbounded_channel;
-use webrtc_live::{MediaError, outlet, set};
+use webrtc_live::{MediaError, make, outlet, set};
 
 use super::event::Event;
 use super::handover::{Handover, Source};
@@ -18,6 +18,8 @@ const FILE: &str = "filesrc name=source ! decodebin name=decoder caps=video/x-ra
      ! videoflip name=flip video-direction=auto ! capsfilter name=end";
 const PATTERN: &str = "videotestsrc name=source is-live=true ! video/x-raw,width=512,height=512,framerate=30/1 \
      ! capsfilter name=end";
+/// Size of a test picture, pixels.
+pub(crate) const PATTERN_SIZE: (u32, u32) = (512, 512);
 /// What a test picture may show: `videotestsrc`'s names.
 pub(crate) const PATTERNS: [&str; 8] = [
     "ball",
@@ -153,6 +155,44 @@ impl Film {
     }
 }
 
+/// A file as an element that gives decoded pictures.
+pub(crate) fn opened(path: &Path) -> Result<gst::Element, MediaError> {
+    let text = "filesrc name=source ! decodebin caps=video/x-raw ! videoconvert name=end";
+    // Trap: asked to make ghosts of open pads, the parser takes the one that decodebin is to be linked with later.
+    let file = gst::parse::bin_from_description(text, false)
+        .map_err(|error| MediaError::Pipeline(error.message().to_owned()))?;
+    let exit = file.by_name("end").and_then(|end| end.static_pad("src"));
+    let exit = exit.ok_or_else(|| MediaError::Missing("videoconvert".into()))?;
+    file.add_pad(&gst::GhostPad::with_target(&exit)?)?;
+    let location = path
+        .to_str()
+        .ok_or_else(|| MediaError::Pipeline("the file's name is not UTF-8".into()))?;
+    let source = file.by_name("source");
+    let source = source.ok_or_else(|| MediaError::Missing("filesrc".into()))?;
+    set(&source, "location", location)?;
+    Ok(file.upcast())
+}
+
+/// Width and height of a video, pixels, when it can be decoded; blocks for `patience` at most.
+pub(crate) fn size(path: &Path, patience: Duration) -> Option<(u32, u32)> {
+    let pipeline = gst::Pipeline::new();
+    let (source, sink) = (opened(path).ok()?, make("fakesink").ok()?);
+    pipeline.add_many([&source, &sink]).ok()?;
+    source.link(&sink).ok()?;
+    let patience = gst::ClockTime::try_from(patience).ok();
+    let paused = pipeline.set_state(gst::State::Paused);
+    // Something has come when the sink has it.
+    let (settled, ..) = pipeline.state(patience);
+    let caps = sink.static_pad("sink").and_then(|pad| pad.current_caps());
+    let stopped = pipeline.set_state(gst::State::Null);
+    let (Ok(_), Ok(_), Ok(_), Some(caps)) = (paused, settled, stopped, caps) else {
+        return None;
+    };
+    let structure = caps.structure(0)?;
+    let side = |name| u32::try_from(structure.get::<i32>(name).ok()?).ok();
+    Some((side("width")?, side("height")?))
+}
+
 /// Why a source does not play, in a sentence.
 fn reason(error: &gst::glib::Error) -> String {
     let undecodable = error.matches(gst::CoreError::MissingPlugin)
@@ -175,5 +215,33 @@ impl Drop for Film {
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_video_with_sound_tells_its_size() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clip.webm");
+        let line = "videotestsrc num-buffers=10 ! video/x-raw,width=160,height=120 ! vp8enc deadline=1 ! mux. \
+                    audiotestsrc num-buffers=20 ! vorbisenc ! mux. webmmux name=mux ! filesink";
+        let made = std::process::Command::new("gst-launch-1.0")
+            .arg("-q")
+            .args(line.split_whitespace())
+            .arg(format!("location={}", file.display()))
+            .status();
+        assert!(made.unwrap().success());
+
+        let source = opened(&file);
+        assert!(source.is_ok(), "{source:?}");
+        assert_eq!(size(&file, Duration::from_secs(5)), Some((160, 120)));
+        assert_eq!(
+            size(Path::new("/nowhere.mp4"), Duration::from_secs(5)),
+            None
+        );
     }
 }

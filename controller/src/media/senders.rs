@@ -1,11 +1,14 @@
 //! Which applications share a picture on this machine, and small pictures of them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gst::prelude::*;
 use tokio::sync::mpsc;
 
 use webrtc_live::{MediaError, make, outlet, set};
+
+use super::film;
 
 /// The element and the device provider of the sharing plugin.
 pub const SOURCE: &str = "spoutsrc";
@@ -60,12 +63,41 @@ pub(crate) struct Preview {
     pictures: mpsc::Receiver<gst::Buffer>,
 }
 
+/// What is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Another application's picture, by its name.
+    Sender(String),
+    /// A video.
+    File(PathBuf),
+    /// One of our own test pictures.
+    Pattern(String),
+}
+
+impl Origin {
+    fn element(&self) -> Result<gst::Element, MediaError> {
+        match self {
+            Self::Sender(name) => {
+                let source = make(SOURCE)?;
+                set(&source, "sender-name", name)?;
+                Ok(source)
+            }
+            Self::File(path) => film::opened(path),
+            Self::Pattern(name) => {
+                let source = make("videotestsrc")?;
+                set(&source, "is-live", "true")?;
+                set(&source, "pattern", name)?;
+                Ok(source)
+            }
+        }
+    }
+}
+
 impl Preview {
-    /// Looks at a sender, `rate` times a second at most.
-    pub(crate) fn start(sender: &str, rate: u32, flipped: bool) -> Result<Self, MediaError> {
+    /// Looks at something, `rate` times a second at most.
+    pub(crate) fn start(origin: &Origin, rate: u32, flipped: bool) -> Result<Self, MediaError> {
         let pipeline = gst::Pipeline::new();
-        let source = make(SOURCE)?;
-        set(&source, "sender-name", sender)?;
+        let source = origin.element()?;
         let (pace, paced) = (make("videorate")?, make("capsfilter")?);
         set(&pace, "drop-only", "true")?;
         let rate = gst::Fraction::new(i32::try_from(rate.max(1)).unwrap_or(i32::MAX), 1);
@@ -101,6 +133,8 @@ impl Preview {
                 tell.try_send(buffer).ok();
             }
         });
+        // A file goes as fast as it is let.
+        sink.set_sync(matches!(origin, Origin::File(_)));
         let elements = [
             &source,
             &pace,

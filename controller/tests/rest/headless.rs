@@ -205,3 +205,36 @@ async fn the_picture_in_view_is_a_jpeg_or_a_png() {
     ];
     assert_eq!(asked, expected);
 }
+
+#[tokio::test]
+async fn videos_and_test_pictures_are_listed_as_sources() {
+    let scope = Scope::new();
+    let assets = scope.folder.path().join("assets");
+    std::fs::create_dir_all(&assets).unwrap();
+    std::fs::write(assets.join("clip.mp4"), "no video").unwrap();
+    let get = |path: &'static str| {
+        let scope = &scope;
+        async move { scope.get(&format!("/api/v1/input-sources/{path}")).await }
+    };
+
+    let films = get("video_file/sources").await.json();
+    let clip = &films["sources"][0];
+    assert_eq!(
+        (&clip["name"], &clip["metadata"]["filename"]),
+        (&json!("clip"), &json!("clip.mp4"))
+    );
+    assert_eq!(clip["identifier"], json!(assets.join("clip.mp4")));
+    let patterns = get("test/sources").await.json();
+    assert!(
+        patterns["sources"].to_string().contains("smpte"),
+        "{patterns}"
+    );
+    let size = get("test/sources/smpte/resolution").await.json();
+    assert_eq!(size, json!({"width": 512, "height": 512}));
+    for nothing in [
+        "test/sources/x/resolution",
+        "video_file/sources/..%2fsecret.mp4/stream",
+    ] {
+        get(nothing).await.assert_error(404, "no_such_source");
+    }
+}
