@@ -133,6 +133,8 @@ impl Preview {
                 tell.try_send(buffer).ok();
             }
         });
+        // What comes here is no raw video any more.
+        sink.set_caps(Some(&gst::Caps::new_empty_simple("image/jpeg")));
         // A file goes as fast as it is let.
         sink.set_sync(matches!(origin, Origin::File(_)));
         let elements = [
