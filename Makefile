@@ -8,7 +8,7 @@ PREFIX ?= $(HOME)/.local
 PLUGINS ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
 LIBRARIES := libgstscopediffusion.so libgstfalwebrtc.so libgstspout.so
 
-.PHONY: run install uninstall test test-windows test-windows-elements check setup setup-run setup-test bench gpu doc screenshots
+.PHONY: run install uninstall test fuzz test-windows test-windows-elements check setup setup-run setup-test bench gpu doc screenshots
 
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
 run: setup-run

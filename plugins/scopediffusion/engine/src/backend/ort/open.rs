@@ -299,31 +299,48 @@ impl Opener<'_> {
         if !self.picture_graphs {
             return Ok(None);
         }
-        let opened = self.builder(PLAIN, None)?.commit_from_memory(&content);
+        // TensorRT has nothing to gain here, and no use for bytes.
+        let providers = self
+            .queue
+            .as_ref()
+            .map(|queue| vec![self.cuda(queue, PLAIN)]);
+        let mut builder = self.builder_for(providers.unwrap_or_default(), PLAIN)?;
+        let opened = builder.commit_from_memory(&content);
         let opened = opened.map_err(|error| self.backend.failed(error.message()))?;
         Ok(Some(opened))
     }
 
     fn builder(&self, wish: Wish, entry: Option<&Entry>) -> Result<SessionBuilder, EngineError> {
+        let mut providers = Vec::new();
+        if let Some(queue) = &self.queue {
+            if self.device.provider == Provider::TensorRt {
+                providers.push(self.tensorrt(queue, entry));
+            }
+            providers.push(self.cuda(queue, wish));
+        }
+        self.builder_for(providers, wish)
+    }
+
+    /// - `providers`: best first; the CPU stands behind them.
+    fn builder_for(
+        &self,
+        providers: Vec<ExecutionProviderDispatch>,
+        wish: Wish,
+    ) -> Result<SessionBuilder, EngineError> {
         let failed = |message: &str| self.backend.failed(message);
         let builder = Session::builder(&self.backend.environment);
         let builder = builder.map_err(|error| failed(error.message()))?;
         let builder = builder
             .with_config_entry(placement::RECORD.0, placement::RECORD.1)
             .map_err(|error| failed(error.message()))?;
-        let Some(queue) = &self.queue else {
+        if providers.is_empty() {
             return Ok(builder);
-        };
-        let mut providers = vec![self.cuda(queue, wish)];
-        if self.device.provider == Provider::TensorRt {
-            providers.insert(0, self.tensorrt(queue, entry));
         }
-        let mut builder = builder
-            .with_execution_providers(providers)
-            .map_err(|error| EngineError::ProviderUnavailable {
-                provider: trouble::name(self.device.provider),
-                reason: trouble::missing_library(error.message()),
-            })?;
+        let builder = builder.with_execution_providers(providers);
+        let mut builder = builder.map_err(|error| EngineError::ProviderUnavailable {
+            provider: trouble::name(self.device.provider),
+            reason: trouble::missing_library(error.message()),
+        })?;
         if wish.recording {
             // A node that is left over is then refused here and not in the middle of recording.
             builder = builder
