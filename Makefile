@@ -47,6 +47,10 @@ export-test:
 	@[ -x "$(EXPORT_PYTHON)" ] || { python3 -m venv target/export && target/export/bin/python -m pip install -q -r plugins/scopediffusion/export/requirements.txt; }
 	cd plugins/scopediffusion/export && $(EXPORT_PYTHON) test_export.py
 
+## Damage model files of every kind at random, CASES times each (20000: minutes)
+fuzz: setup-run
+	PROPTEST_CASES=$(or $(CASES),20000) $(CARGO) test -q -p diffusion-engine --lib -- damage any_bytes
+
 ## What every commit passes: format, lints, spelling, licences
 check: setup
 	@.setup/checkers
