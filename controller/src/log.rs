@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -39,7 +39,7 @@ pub fn init(filter: &str) -> Result<Arc<Ring>, LogError> {
     let bad = |err: tracing_subscriber::filter::ParseError| {
         LogError::BadFilter(filter.into(), err.to_string())
     };
-    let parsed = EnvFilter::builder().parse(filter).map_err(bad)?;
+    let parsed: Targets = filter.parse().map_err(bad)?;
     let ring = Arc::new(Ring::new(KEPT));
     let terminal = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

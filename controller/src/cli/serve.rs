@@ -12,6 +12,7 @@ use super::CommandError;
 use crate::config::{Config, RawConfig, env};
 use crate::library::keeper::GstKeepers;
 use crate::log;
+use crate::media::warm;
 use crate::server::{self, Parts, Running};
 use crate::session::registry::{Registry, Settings};
 
@@ -120,15 +121,26 @@ async fn until_stopped(running: Running, no_browser: bool) -> Result<(), Command
     if !no_browser {
         open_browser(&running.url());
     }
+    let mut warming = None;
+    // The first client shall wait no longer than the second.
+    let warm_up = async {
+        warm::libraries().await;
+        warming = Some(warm::certificate());
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = warm_up => {}
     }
     tracing::info!("stopping");
-    tokio::select! {
+    let outcome = tokio::select! {
         () = running.stop() => Ok(()),
         _ = interrupt.recv() => Err(CommandError::new(&"stopped at once", "wait a moment after the first Ctrl-C")),
-    }
+    };
+    // What is under way is waited for last.
+    drop(warming);
+    outcome
 }
 
 /// Opens the page where there is a screen; nobody waits for it.

@@ -28,15 +28,22 @@ const FACTORIES: [&str; 11] = [
 /// Leaving the program may take two seconds; on an idle machine the work takes half of one.
 const PATIENCE: Duration = Duration::from_millis(1200);
 
-/// Loads the plugins and makes the process's DTLS certificate, in a thread of its own.
-pub(crate) fn up() -> Warming {
+/// Loads the plugins, one a turn.
+///
+/// To be awaited where nothing else waits: each turn holds its thread while a library loads. On the main thread it
+/// fills the holes that GStreamer's start left in the heap; a thread of its own would begin a heap of its own.
+pub(crate) async fn libraries() {
+    for name in FACTORIES {
+        // What is missing is reported by the session that needs it.
+        make(name).ok();
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Makes the process's DTLS certificate, in a thread of its own: a 2048 bit RSA key takes as long as all the rest.
+pub(crate) fn certificate() -> Warming {
     let (over, threads) = mpsc::channel();
-    begin("warm-up", over, || {
-        for name in FACTORIES {
-            // What is missing is reported by the session that needs it.
-            make(name).ok();
-        }
-        // A 2048 bit RSA key takes as long as all the rest, and at times thrice as long.
+    begin("certificate", over, || {
         if let Ok(decoder) = make("dtlsdec") {
             // Reading it makes it.
             decoder.property::<Option<String>>("pem");

@@ -25,7 +25,6 @@ use crate::media::codec;
 use crate::media::offer;
 use crate::media::peer::Connection;
 use crate::media::still::{self, Still};
-use crate::media::warm::{self, Warming};
 
 /// All sessions end within this, or are left to end by themselves.
 const SHUTDOWN: Duration = Duration::from_millis(900);
@@ -61,8 +60,6 @@ pub struct Registry {
     able: Vec<Codec>,
     furniture: OnceLock<Furniture>,
     entries: Arc<Mutex<Vec<Entry>>>,
-    /// Waited for at the end.
-    _warming: Warming,
 }
 
 /// A live session, oldest first.
@@ -74,8 +71,7 @@ struct Entry {
 }
 
 impl Registry {
-    /// Looks for codecs and warms GStreamer up in the background, so that the first client waits no longer than the
-    /// second.
+    /// Starts GStreamer and looks for codecs.
     ///
     /// # Errors
     ///
@@ -89,7 +85,6 @@ impl Registry {
             ));
         }
         Ok(Self {
-            _warming: warm::up(),
             settings,
             able,
             furniture: OnceLock::new(),
