@@ -8,7 +8,7 @@ PREFIX ?= $(HOME)/.local
 PLUGINS ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
 LIBRARIES := libgstscopediffusion.so libgstfalwebrtc.so libgstspout.so
 
-.PHONY: run install uninstall test fuzz test-windows test-windows-elements check setup setup-run setup-test bench gpu doc screenshots
+.PHONY: run install uninstall test fuzz test-windows test-windows-elements check-systems check setup setup-run setup-test bench gpu doc screenshots
 
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
 run: setup-run
@@ -40,6 +40,10 @@ test-windows:
 ## The elements themselves, in Windows' own gst-launch under wine; fetches 110 MB
 test-windows-elements:
 	@tests/windows-elements
+
+## Lint the sharing crate for Windows and macOS; skipped, and said so, where their compiler cannot be had
+check-systems:
+	@tests/systems
 
 ## `gst-scope model export` on small models of every kind, compared with torch; fetches torch, about 6 GB on disk
 EXPORT_PYTHON ?= $(CURDIR)/target/export/bin/python
