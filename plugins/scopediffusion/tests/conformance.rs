@@ -7,6 +7,9 @@ mod ground;
 use ground::{ELEMENT, caps, frame, init, run, strict};
 use gst::prelude::*;
 
+/// Any picture.
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scope-tiny/contact_sheet.png");
+
 #[test]
 fn metadata_and_properties_explain_themselves() {
     init();
@@ -317,9 +320,14 @@ fn every_live_property_can_be_set_while_frames_flow() {
                 "guidance-scale" => element.set_property(name, if even { 1.3f32 } else { 1.0 }),
                 "cfg-type" => element
                     .set_property_from_str(name, ["none", "full", "self", "initialize"][round % 4]),
-                "delta" | "latent-feedback" | "similar-image-filter-threshold" => {
-                    element.set_property(name, if even { 0.5f32 } else { 0.9 })
-                }
+                "delta"
+                | "latent-feedback"
+                | "similar-image-filter-threshold"
+                | "colour-transfer"
+                | "reference-scale" => element.set_property(name, if even { 0.5f32 } else { 0.9 }),
+                "colour-reference" => element.set_property(name, if even { PICTURE } else { "" }),
+                // The built-in model takes none, and says so in a warning.
+                "reference-images" => element.set_property(name, ""),
                 "similar-image-filter-max-skip-frame" => element.set_property(name, 3u32),
                 "parameters" => {
                     element.set_property(name, r#"{"prompt_interpolation_method":"slerp"}"#)
