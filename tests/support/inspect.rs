@@ -40,7 +40,8 @@ pub fn element(factory: &str) -> String {
     text
 }
 
-/// The signals and actions in a text that `gst-inspect-1.0` printed, blank lines and indentation evened out.
+/// The signals and actions in a text that `gst-inspect-1.0` printed; what its versions write differently is evened out:
+/// blank lines, indentation, and the space in front of a pointer's star.
 pub fn signals(printed: &str) -> String {
     let from = printed.lines().skip_while(|line| {
         !(line.starts_with("Element Signals") || line.starts_with("Element Actions"))
@@ -48,6 +49,7 @@ pub fn signals(printed: &str) -> String {
     let words = from.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     words
         .filter(|line| !line.is_empty())
+        .map(|line| line.replace(" *", "*"))
         .collect::<Vec<_>>()
         .join("\n")
 }
