@@ -9,18 +9,16 @@ use gst::prelude::*;
 
 use super::error::make;
 
-/// Factories of a session; the first element of each loads a shared library. Not `avdec_h264`: it brings 30 MB of
-/// libraries along, and nearly all clients speak VP8.
-const FACTORIES: [&str; 11] = [
+/// Factories of a session; the first element of each loads a shared library. Not those of H.264: they bring libraries
+/// along, `avdec_h264` 30 MB of them, and nearly all clients speak VP8.
+const FACTORIES: [&str; 9] = [
     "webrtcbin",
     "nicesrc",
     "dtlssrtpenc",
     "sctpenc",
     "rtpbin",
     "rtpvp8pay",
-    "rtph264pay",
     "vp8enc",
-    "openh264enc",
     "videoconvertscale",
     "appsrc",
 ];
