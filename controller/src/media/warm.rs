@@ -11,7 +11,7 @@ use super::error::make;
 
 /// Factories of a session; the first element of each loads a shared library. Not those of H.264: they bring libraries
 /// along, `avdec_h264` 30 MB of them, and nearly all clients speak VP8.
-const FACTORIES: [&str; 9] = [
+const FACTORIES: [&str; 8] = [
     "webrtcbin",
     "nicesrc",
     "dtlssrtpenc",
@@ -19,7 +19,6 @@ const FACTORIES: [&str; 9] = [
     "rtpbin",
     "rtpvp8pay",
     "vp8enc",
-    "videoconvertscale",
     "appsrc",
 ];
 
