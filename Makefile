@@ -8,18 +8,19 @@ PREFIX ?= $(HOME)/.local
 PLUGINS ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
 LIBRARIES := libgstscopediffusion.so libgstfalwebrtc.so libgstspout.so
 
-.PHONY: run install uninstall test fuzz test-windows test-windows-elements check-systems check setup setup-run setup-test bench gpu doc screenshots
+.PHONY: release run install uninstall test fuzz test-windows test-windows-elements check-systems check setup setup-run setup-test bench gpu doc screenshots
 
 ## Set up what running needs, build, and serve the page (ARGS="--port 9000" passes options on)
-run: setup-run
-	@echo "run: building gst-scope (minutes the first time, seconds after)"
-	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-falwebrtc -p gst-plugin-spout
+run: release
 	@exec target/release/gst-scope serve $(ARGS)
 
-## Put the elements where every GStreamer program of this user finds them (OBS too), and gst-scope into PREFIX/bin
-install: setup-run
-	@echo "install: building (minutes the first time, seconds after)"
+## Set up what running needs, and build it optimised
+release: setup-run
+	@echo "building gst-scope and the elements (minutes the first time, seconds after)"
 	@$(CARGO) build --release --quiet -p scope-controller -p gst-plugin-scopediffusion -p gst-plugin-falwebrtc -p gst-plugin-spout
+
+## Put the elements where every GStreamer program of this user finds them (OBS too), and gst-scope into PREFIX/bin
+install: release
 	@install -d "$(DESTDIR)$(PLUGINS)" "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 644 $(addprefix target/release/,$(LIBRARIES)) "$(DESTDIR)$(PLUGINS)"
 	@install target/release/gst-scope "$(DESTDIR)$(PREFIX)/bin"

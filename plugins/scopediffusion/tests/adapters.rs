@@ -6,7 +6,7 @@ mod ground;
 
 use std::path::{Path, PathBuf};
 
-use ground::{ELEMENT, caps, frame, init};
+use ground::{ELEMENT, drawn, harness, init};
 use gst::prelude::*;
 
 const MODEL: &str = concat!(
@@ -31,33 +31,13 @@ fn adapter(dir: &Path, side: usize) -> PathBuf {
     path
 }
 
-fn harness(set: impl Fn(&gst::Element)) -> gst_check::Harness {
-    init();
-    let element = gst::ElementFactory::make(ELEMENT)
-        .property("model-dir", MODEL)
-        .property_from_str("pacing", "strict")
-        .build()
-        .unwrap();
-    set(&element);
-    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps(caps("RGB", 64, 48));
-    harness
-}
-
-fn drawn(harness: &mut gst_check::Harness) -> Vec<u8> {
-    let picture = harness
-        .push_and_pull(frame(&caps("RGB", 64, 48), 0))
-        .unwrap();
-    picture.map_readable().unwrap().to_vec()
-}
-
 #[test]
 fn an_adapter_changes_the_picture_and_its_scale_changes_while_frames_flow() {
     let dir = tempfile::tempdir().unwrap();
     let path = adapter(dir.path(), 16);
     let path = path.to_str().unwrap();
-    let plain = drawn(&mut harness(|_| {}));
-    let mut adapted = harness(|element| element.set_property("loras", path));
+    let plain = drawn(&mut harness(Some(MODEL), |_| {}));
+    let mut adapted = harness(Some(MODEL), |element| element.set_property("loras", path));
     assert!(drawn(&mut adapted) != plain, "the adapter shows");
 
     let element = adapted.element().unwrap();
@@ -122,7 +102,7 @@ fn an_adapter_for_another_model_is_one_precise_error() {
 
 #[test]
 fn the_autoencoder_of_another_folder_is_used() {
-    let plain = drawn(&mut harness(|_| {}));
+    let plain = drawn(&mut harness(Some(MODEL), |_| {}));
     let vae = tempfile::tempdir().unwrap();
     for part in ["vae_encoder", "vae_decoder"] {
         std::fs::create_dir(vae.path().join(part)).unwrap();
@@ -133,7 +113,7 @@ fn the_autoencoder_of_another_folder_is_used() {
     std::fs::write(vae.path().join("vae_decoder/config.json"), config).unwrap();
 
     let path = vae.path().to_str().unwrap();
-    let mut other = harness(|element| element.set_property("vae-dir", path));
+    let mut other = harness(Some(MODEL), |element| element.set_property("vae-dir", path));
 
     assert!(drawn(&mut other) != plain);
     let info = other
@@ -145,7 +125,7 @@ fn the_autoencoder_of_another_folder_is_used() {
 
 #[test]
 fn model_info_tells_what_was_found() {
-    let harness = harness(|_| {});
+    let harness = harness(Some(MODEL), |_| {});
     let info = harness
         .element()
         .unwrap()

@@ -6,7 +6,7 @@ mod ground;
 
 use std::path::Path;
 
-use ground::{ELEMENT, caps, frame, init, run};
+use ground::{drawn, harness, run};
 use gst::prelude::*;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/engine/tests/exported/model");
@@ -24,26 +24,6 @@ fn picture(dir: &Path, pattern: &str) -> String {
     );
     assert_eq!(run(&text).type_(), gst::MessageType::Eos);
     path
-}
-
-fn harness(model: Option<&str>, set: impl Fn(&gst::Element)) -> gst_check::Harness {
-    init();
-    let element = gst::ElementFactory::make(ELEMENT)
-        .property_from_str("pacing", "strict")
-        .build()
-        .unwrap();
-    element.set_property("model-dir", model);
-    set(&element);
-    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps(caps("RGB", 64, 48));
-    harness
-}
-
-fn drawn(harness: &mut gst_check::Harness) -> Vec<u8> {
-    let picture = harness
-        .push_and_pull(frame(&caps("RGB", 64, 48), 0))
-        .unwrap();
-    picture.map_readable().unwrap().to_vec()
 }
 
 fn tell(harness: &gst_check::Harness, patch: &str) -> Option<String> {

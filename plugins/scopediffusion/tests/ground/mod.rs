@@ -124,3 +124,25 @@ pub(crate) fn mean_rgb(sample: &gst::Sample) -> [f64; 3] {
     }
     sums.map(|sum| sum / (width * height) as f64)
 }
+
+/// The element alone, on this model, with 64×48 RGB frames pushed by hand: one picture for each.
+pub(crate) fn harness(model: Option<&str>, set: impl Fn(&gst::Element)) -> gst_check::Harness {
+    init();
+    let element = gst::ElementFactory::make(ELEMENT)
+        .property("model-dir", model)
+        .property_from_str("pacing", "strict")
+        .build()
+        .unwrap();
+    set(&element);
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps(caps("RGB", 64, 48));
+    harness
+}
+
+/// What becomes of one more frame.
+pub(crate) fn drawn(harness: &mut gst_check::Harness) -> Vec<u8> {
+    let picture = harness
+        .push_and_pull(frame(&caps("RGB", 64, 48), 0))
+        .unwrap();
+    picture.map_readable().unwrap().to_vec()
+}
