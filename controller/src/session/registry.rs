@@ -176,6 +176,18 @@ impl Registry {
             .ok_or_else(|| RecordingError::NoSession(id.to_owned()))
     }
 
+    fn with_recordings(
+        &self,
+        id: &str,
+        work: impl FnOnce(&Arc<Recordings>) -> Result<bool, RecordingError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<bool, RecordingError>> {
+        let recordings = self.recordings(id);
+        Box::pin(async move {
+            let recordings = recordings?;
+            blocking(move || work(&recordings)).await
+        })
+    }
+
     fn all(&self) -> Vec<Entry> {
         self.entries.lock().unwrap().clone()
     }
@@ -370,11 +382,7 @@ impl Sessions for Registry {
         id: &str,
         node_id: Option<String>,
     ) -> BoxFuture<'_, Result<bool, RecordingError>> {
-        let recordings = self.recordings(id);
-        Box::pin(async move {
-            let recordings = recordings?;
-            blocking(move || recordings.start(node_id.as_deref())).await
-        })
+        self.with_recordings(id, move |recordings| recordings.start(node_id.as_deref()))
     }
 
     fn stop_recording(
@@ -382,11 +390,7 @@ impl Sessions for Registry {
         id: &str,
         node_id: Option<String>,
     ) -> BoxFuture<'_, Result<bool, RecordingError>> {
-        let recordings = self.recordings(id);
-        Box::pin(async move {
-            let recordings = recordings?;
-            blocking(move || recordings.stop(node_id.as_deref())).await
-        })
+        self.with_recordings(id, move |recordings| recordings.stop(node_id.as_deref()))
     }
 
     fn recording(
