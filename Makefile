@@ -42,7 +42,7 @@ test-windows:
 test-windows-elements:
 	@tests/windows-elements
 
-## Lint the sharing crate for Windows and macOS; skipped, and said so, where their compiler cannot be had
+## Lint the sharing plugin for Windows and its crate for macOS, too; skipped, and said so, where their compiler cannot be had
 check-systems:
 	@tests/systems
 
