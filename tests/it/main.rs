@@ -11,6 +11,7 @@ mod fal_signalling;
 mod headless;
 mod layers;
 mod licences;
+mod no_copy;
 mod obs;
 mod peers;
 mod pipelines;

@@ -11,12 +11,14 @@ mod frame;
 mod messages;
 mod models;
 mod newest;
+mod pool;
 mod processor;
 mod properties;
 mod scopediffusion;
 mod scopediffusionsrc;
 mod settings;
 mod sights;
+mod skin;
 mod stats;
 mod stream;
 

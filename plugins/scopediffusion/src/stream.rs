@@ -9,6 +9,7 @@ use gst::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
 use crate::frame::{self, Scaler};
+use crate::pool;
 use crate::settings::Settings;
 
 /// Why a frame gave no picture.
@@ -45,6 +46,8 @@ pub(crate) struct Stream {
     scaler: Option<Scaler>,
     /// Buffers without memory, carrying the timestamps of frames whose pictures are still to come.
     in_flight: VecDeque<gst::Buffer>,
+    /// Where memory for pictures comes from.
+    pool: Option<gst::BufferPool>,
 }
 
 impl Stream {
@@ -69,6 +72,7 @@ impl Stream {
             engine,
             scaler,
             in_flight: VecDeque::new(),
+            pool: None,
         })
     }
 
@@ -86,6 +90,16 @@ impl Stream {
             }
             _ => None,
         }
+    }
+
+    /// Format and size of the frames and of the pictures.
+    pub(crate) fn info(&self) -> &VideoInfo {
+        &self.info
+    }
+
+    /// Draws into buffers of this pool from now on; whoever gives it keeps it active.
+    pub(crate) fn draw_into(&mut self, pool: Option<gst::BufferPool>) {
+        self.pool = pool;
     }
 
     /// Width and height that the model works at.
@@ -222,14 +236,15 @@ impl Stream {
         if outcome == Outcome::Filling {
             return Ok(None);
         }
-        let Some(mut buffer) = self.in_flight.pop_front() else {
+        let Some(header) = self.in_flight.pop_front() else {
             return Ok(None);
         };
         let no_room = |error: gst::glib::BoolError| StreamError::Buffer(error.to_string());
         let unpainted = || StreamError::Buffer("the picture's memory cannot be mapped".into());
-        let memory = gst::Memory::with_size(self.info.size());
+        let buffer = pool::take(self.pool.as_ref(), &self.info);
+        let mut buffer = buffer.ok_or_else(|| StreamError::Buffer("out of memory".into()))?;
         let out = buffer.make_mut();
-        out.append_memory(memory);
+        header.copy_into(out, HEADER, ..).map_err(no_room)?;
         let mut frame =
             VideoFrameRef::from_buffer_ref_writable(out, &self.info).map_err(no_room)?;
         let engine = &self.engine;
@@ -246,11 +261,16 @@ impl Stream {
     }
 }
 
+/// What a picture takes over from the frame it was drawn from.
+const HEADER: gst::BufferCopyFlags = gst::BufferCopyFlags::TIMESTAMPS
+    .union(gst::BufferCopyFlags::FLAGS)
+    .union(gst::BufferCopyFlags::META);
+
 /// An empty buffer with the timestamps, flags and metas of `input`, less those that describe its memory.
 fn header(input: &gst::Buffer) -> gst::Buffer {
     let mut header = gst::Buffer::new();
     let out = header.make_mut();
-    let flags = gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::FLAGS;
+    let flags = gst::BufferCopyFlags::TIMESTAMPS.union(gst::BufferCopyFlags::FLAGS);
     // Copying timestamps and flags between two buffers of ours has no way to fail.
     let copied = input.copy_into(out, flags, ..);
     debug_assert!(copied.is_ok(), "{copied:?}");

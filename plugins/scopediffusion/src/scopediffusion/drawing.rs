@@ -7,6 +7,7 @@ use gst_video::VideoInfo;
 
 use super::imp::ScopeDiffusion;
 use super::queue::Item;
+use crate::pool;
 use crate::processor::timed;
 use crate::stream::{Stream, StreamError};
 
@@ -51,7 +52,12 @@ impl ScopeDiffusion {
             .ok_or(gst::FlowError::Flushing)?
         {
             Ok(stream) => {
-                self.streaming.lock().unwrap().stream = Some(stream);
+                let old = {
+                    let mut streaming = self.streaming.lock().unwrap();
+                    streaming.stream = Some(stream);
+                    streaming.pool.take()
+                };
+                drop(old);
                 Ok(())
             }
             Err(error) => Err(self.fail(&error)),
@@ -60,6 +66,7 @@ impl ScopeDiffusion {
 
     pub(super) fn draw(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         self.follow_control(buffer);
+        self.agree_on_memory();
         let patches = self.processor.unheard();
         let fresh = self.processor.fresh();
         // A stream that loses nothing also draws every frame as it was told before that frame.
@@ -105,6 +112,28 @@ impl ScopeDiffusion {
             }
             Err(error) => Err(self.fail(&error)),
         }
+    }
+
+    /// Asks downstream whose memory pictures shall be drawn into, after new caps and whenever downstream has changed.
+    fn agree_on_memory(&self) {
+        let changed = self.srcpad.check_reconfigure();
+        let (info, old) = {
+            let mut streaming = self.streaming.lock().unwrap();
+            let stale = changed || streaming.pool.is_none();
+            let stream = streaming.stream.as_ref().filter(|_| stale);
+            let Some(info) = stream.map(|stream| stream.info().clone()) else {
+                return;
+            };
+            (info, streaming.pool.take())
+        };
+        // Downstream may offer the same one again, and must not find it in use.
+        drop(old);
+        let agreed = pool::Agreed::with(&self.srcpad, &info);
+        let mut streaming = self.streaming.lock().unwrap();
+        if let Some(stream) = &mut streaming.stream {
+            stream.draw_into(agreed.pool());
+        }
+        streaming.pool = Some(agreed);
     }
 
     /// Lets control sources write the controllable properties for this frame's moment.

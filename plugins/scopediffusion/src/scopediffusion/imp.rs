@@ -12,9 +12,8 @@ use gst::subclass::prelude::*;
 use super::pads::Rhythm;
 use super::queue::NewestFirst;
 use crate::processor::Processor;
-use crate::stats::Stats;
 use crate::stream::Stream;
-use crate::{caps, properties};
+use crate::{caps, pool, properties, skin};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -28,6 +27,8 @@ pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 #[derive(Debug, Default)]
 pub(super) struct Streaming {
     pub(super) stream: Option<Stream>,
+    /// Where `stream` draws, once that is agreed.
+    pub(super) pool: Option<pool::Agreed>,
     pub(super) segment: gst::FormattedSegment<gst::ClockTime>,
 }
 
@@ -103,27 +104,11 @@ impl ObjectImpl for ScopeDiffusion {
 
     fn signals() -> &'static [glib::subclass::Signal] {
         static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
-            // apply-parameters (json): null when the patch took, else a sentence saying what is wrong with it.
-            vec![
-                glib::subclass::Signal::builder("apply-parameters")
-                    .action()
-                    .param_types([String::static_type()])
-                    .return_type::<Option<String>>()
-                    .class_handler(|args| {
-                        let element = args.first()?.get::<super::ScopeDiffusion>().ok()?;
-                        let json = args
-                            .get(1)?
-                            .get::<Option<String>>()
-                            .ok()?
-                            .unwrap_or_default();
-                        let this = element.imp();
-                        let applied =
-                            this.processor
-                                .apply(element.upcast_ref(), this.is_live(), &json);
-                        Some(applied.err().to_value())
-                    })
-                    .build(),
-            ]
+            skin::actions(|element: &super::ScopeDiffusion, json| {
+                let live = element.imp().is_live();
+                let processor = &element.imp().processor;
+                processor.apply(element.upcast_ref(), live, json)
+            })
         });
         SIGNALS.as_ref()
     }
@@ -180,30 +165,14 @@ impl ElementImpl for ScopeDiffusion {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        // Going to PAUSED only picks up what was set in READY: an unchanged model is already there.
-        if matches!(
-            transition,
-            gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused
-        ) {
-            let element = self.obj();
-            let loaded = self.processor.load_model(element.upcast_ref());
-            loaded.map_err(|message| {
-                self.post_error_message(message);
-                gst::StateChangeError
-            })?;
-        }
-        if transition == gst::StateChange::NullToReady {
-            *self.processor.stats() = Stats::default();
-        }
+        self.processor.rise(self.obj().upcast_ref(), transition)?;
         let success = self.parent_change_state(transition)?;
-        match transition {
-            gst::StateChange::PausedToReady => {
-                *self.streaming.lock().unwrap() = Streaming::default();
-                *self.rhythm.lock().unwrap() = Rhythm::default();
-            }
-            gst::StateChange::ReadyToNull => self.processor.forget_model(),
-            _ => {}
+        if transition == gst::StateChange::PausedToReady {
+            let old = std::mem::take(&mut *self.streaming.lock().unwrap());
+            drop(old);
+            *self.rhythm.lock().unwrap() = Rhythm::default();
         }
+        self.processor.sink(transition);
         Ok(success)
     }
 }

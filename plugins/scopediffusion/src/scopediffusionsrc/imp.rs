@@ -16,9 +16,8 @@ use gst_video::VideoInfo;
 use super::moments::{Moment, Moments};
 use crate::processor::{Processor, timed};
 use crate::settings::Pacing;
-use crate::stats::Stats;
 use crate::stream::{Fresh, Stream, StreamError};
-use crate::{caps, properties};
+use crate::{caps, pool, properties, skin};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -75,29 +74,11 @@ impl ObjectImpl for ScopeDiffusionSrc {
 
     fn signals() -> &'static [glib::subclass::Signal] {
         static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
-            // As the filter's: null when the patch took, else a sentence saying what is wrong with it.
-            vec![
-                glib::subclass::Signal::builder("apply-parameters")
-                    .action()
-                    .param_types([String::static_type()])
-                    .return_type::<Option<String>>()
-                    .class_handler(|args| {
-                        let element = args.first()?.get::<super::ScopeDiffusionSrc>().ok()?;
-                        let json = args
-                            .get(1)?
-                            .get::<Option<String>>()
-                            .ok()?
-                            .unwrap_or_default();
-                        let live = element.is_live();
-                        let applied =
-                            element
-                                .imp()
-                                .processor
-                                .apply(element.upcast_ref(), live, &json);
-                        Some(applied.err().to_value())
-                    })
-                    .build(),
-            ]
+            skin::actions(|element: &super::ScopeDiffusionSrc, json| {
+                let live = element.is_live();
+                let processor = &element.imp().processor;
+                processor.apply(element.upcast_ref(), live, json)
+            })
         });
         SIGNALS.as_ref()
     }
@@ -150,25 +131,16 @@ impl ElementImpl for ScopeDiffusionSrc {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let element = self.obj();
         if matches!(
             transition,
             gst::StateChange::NullToReady | gst::StateChange::ReadyToPaused
         ) {
-            let element = self.obj();
             element.set_live(self.processor.settings().pacing != Pacing::Strict);
-            let loaded = self.processor.load_model(element.upcast_ref());
-            loaded.map_err(|message| {
-                self.post_error_message(message);
-                gst::StateChangeError
-            })?;
         }
-        if transition == gst::StateChange::NullToReady {
-            *self.processor.stats() = Stats::default();
-        }
+        self.processor.rise(element.upcast_ref(), transition)?;
         let success = self.parent_change_state(transition)?;
-        if transition == gst::StateChange::ReadyToNull {
-            self.processor.forget_model();
-        }
+        self.processor.sink(transition);
         Ok(success)
     }
 }
@@ -257,6 +229,22 @@ impl BaseSrcImpl for ScopeDiffusionSrc {
                 Err(gst::loggable_error!(CAT, "the model cannot work at {caps}"))
             }
         }
+    }
+
+    /// The base class keeps the pool active that the query holds afterwards.
+    fn decide_allocation(
+        &self,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        let info = {
+            let streaming = self.streaming.lock().unwrap();
+            streaming.as_ref().map(|that| that.stream.info().clone())
+        };
+        let pool = info.and_then(|info| pool::choose(query, &info));
+        if let Some(streaming) = self.streaming.lock().unwrap().as_mut() {
+            streaming.stream.draw_into(pool);
+        }
+        Ok(())
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
