@@ -9,13 +9,16 @@ use scope_tests::house;
 /// Every arrow between our crates, and no other.
 const ARROWS: &[(&str, &str)] = &[
     ("gst-plugin-falwebrtc", "fal-client"),
+    ("gst-plugin-falwebrtc", "foreign-text"),
     ("gst-plugin-falwebrtc", "webrtc-live"),
     ("gst-plugin-scopediffusion", "diffusion-engine"),
+    ("gst-plugin-scopediffusion", "foreign-text"),
     ("scope-controller", "fal-client"),
     ("scope-controller", "gst-plugin-falwebrtc"),
     ("scope-controller", "gst-plugin-scopediffusion"),
     ("scope-controller", "gst-plugin-spout"),
     ("scope-controller", "webrtc-live"),
+    ("webrtc-live", "foreign-text"),
     ("scope-tests", "fal-client"),
     ("gst-plugin-spout", "texture-share"),
     ("scope-tests", "gst-plugin-falwebrtc"),
@@ -32,7 +35,7 @@ const PURE: &[(&str, &[&str])] = &[
     (
         "plugins/falwebrtc/live/src",
         &[
-            "codec", "error", "feed", "ice", "outlet", "reports", "rtp", "turn",
+            "channel", "codec", "error", "feed", "ice", "outlet", "reports", "rtp", "turn",
         ],
     ),
     (

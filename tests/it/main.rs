@@ -8,6 +8,7 @@ mod controller;
 mod fal;
 mod fal_app;
 mod fal_signalling;
+mod foreign_text;
 mod headless;
 mod layers;
 mod licences;

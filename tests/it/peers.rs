@@ -103,6 +103,24 @@ fn a_prompt_redraws_the_clients_picture_live() -> Result<()> {
 }
 
 #[test]
+fn a_message_that_is_no_text_ends_neither_the_session_nor_the_program() -> Result<()> {
+    let controller = Controller::start()?;
+    controller.load("scope-tiny", &json!({"width": 256, "height": 256}))?;
+    let mut client = Peer::client(&controller)?;
+    client.offer(json!({"mode": "text", "pipeline": "scope-tiny", "prompts": ["blueprint"]}))?;
+    client.frames(5)?;
+
+    let prompt = b"{\"prompts\": [{\"text\": \"sunset \xff\xfe\"}]}";
+    client.ask("send_raw", json!({"data": prompt.as_slice()}))?;
+    client.ask("send_raw", json!({"data": b"\xc3\x28".as_slice()}))?;
+
+    let warm = client.frames(30)?;
+    let [red, _, blue] = colour(&warm, "mean")?;
+    assert!(red > blue, "what can be read of it is a prompt: {warm}");
+    Ok(())
+}
+
+#[test]
 fn two_sessions_run_at_once_and_a_killed_client_takes_only_its_own_along() -> Result<()> {
     let controller = passing_through()?;
     let (mut first, mut second) = (Peer::client(&controller)?, Peer::client(&controller)?);

@@ -80,9 +80,7 @@ fn listen(channel: &WebRTCDataChannel, events: &Events, messages: &mpsc::Sender<
         closed.send(Event::ChannelClosed).ok();
     });
     let texts = messages.clone();
-    channel.connect_on_message_string(move |_, text| {
-        take(&texts, text.unwrap_or_default().to_owned())
-    });
+    webrtc_live::on_text(channel, move |text| take(&texts, text));
     let bytes = messages.clone();
     channel.connect_on_message_data(move |_, data| {
         let text = data

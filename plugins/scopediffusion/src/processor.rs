@@ -80,26 +80,31 @@ impl Processor {
         if properties::set_fixed(&mut self.control.lock().unwrap().settings, name, value) {
             return;
         }
-        if name == "loras" {
-            let text = value.get::<Option<String>>().ok().flatten();
-            match settings::loras(&text.unwrap_or_default()) {
-                Ok(loras) => self.control.lock().unwrap().settings.loras = loras,
-                Err(sentence) => gst::element_warning!(
-                    element,
-                    gst::ResourceError::Settings,
-                    ("property `{name}` keeps its value: {sentence}")
-                ),
-            }
-            return;
-        }
-        let refused = properties::patch_for(name, value)
-            .and_then(|json| self.apply(element, live, &json).err());
-        if let Some(sentence) = refused {
+        if let Err(sentence) = self.write(element, live, name, value) {
             gst::element_warning!(
                 element,
                 gst::ResourceError::Settings,
                 ("property `{name}` keeps its value: {sentence}")
             );
+        }
+    }
+
+    fn write(
+        &self,
+        element: &gst::Element,
+        live: bool,
+        name: &str,
+        value: &glib::Value,
+    ) -> Result<(), String> {
+        let text = foreign_text::text(value).map_err(|error| error.to_string())?;
+        if name == "loras" {
+            let loras = settings::loras(text.unwrap_or_default())?;
+            self.control.lock().unwrap().settings.loras = loras;
+            return Ok(());
+        }
+        match properties::patch_for(name, value) {
+            Some(json) => self.apply(element, live, &json),
+            None => Ok(()),
         }
     }
 

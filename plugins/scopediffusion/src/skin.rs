@@ -14,8 +14,9 @@ pub(crate) fn actions<E: IsA<gst::Element>>(
 ) -> Vec<glib::subclass::Signal> {
     let handler = move |args: &[glib::Value]| {
         let element = args.first()?.get::<E>().ok()?;
-        let json = args.get(1)?.get::<Option<String>>().ok()?;
-        let applied = apply(&element, &json.unwrap_or_default());
+        let applied = foreign_text::text(args.get(1)?)
+            .map_err(|error| error.to_string())
+            .and_then(|json| apply(&element, json.unwrap_or_default()));
         Some(applied.err().to_value())
     };
     vec![

@@ -16,6 +16,7 @@ import aioice.ice
 import numpy
 from aiortc import RTCConfiguration, RTCIceServer, RTCIceTransportPolicy, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, VideoStreamTrack
+from aiortc.rtcsctptransport import WEBRTC_STRING
 from av import VideoFrame
 
 import driven
@@ -124,6 +125,12 @@ class Client:
         await until(lambda: self.channel.readyState == "open", timeout, "the channel did not open")
         self.channel.send(data if isinstance(data, str) else json.dumps(data))
 
+    async def send_raw(self, data, timeout=10):
+        """Sends these bytes as if they were text, which no browser lets a page do."""
+        await until(lambda: self.channel.readyState == "open", timeout, "the channel did not open")
+        sctp = self.peer.sctp
+        await sctp._send(self.channel.id, WEBRTC_STRING, bytes(data))
+
     async def message(self, kind, timeout=10):
         """Waits for a message of this type from the server."""
         known = lambda: [message for message in self.messages if message.get("type") == kind]
@@ -168,7 +175,7 @@ async def until(condition, timeout, sentence):
         await asyncio.sleep(0.01)
 
 
-COMMANDS = ("offer", "relay", "frames", "send", "message", "state", "close")
+COMMANDS = ("offer", "relay", "frames", "send", "send_raw", "message", "state", "close")
 
 
 async def serve(client, commands=COMMANDS):

@@ -11,6 +11,7 @@
 //! the traps that GStreamer 1.22 lays around them.
 
 pub mod bitrate;
+mod channel;
 pub mod codec;
 mod error;
 mod feed;
@@ -22,6 +23,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod turn;
 
+pub use channel::on_text;
 pub use codec::Codec;
 pub use error::{MediaError, make, set, set_if_there};
 pub use feed::Feed;

@@ -133,12 +133,10 @@ impl ObjectImpl for FalWebRTCBin {
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         let name = pspec.name();
         if name == "parameters" {
-            let json = value
-                .get::<Option<String>>()
-                .ok()
-                .flatten()
-                .unwrap_or_default();
-            if let Err(sentence) = self.replace_parameters(&json) {
+            let replaced = foreign_text::text(value)
+                .map_err(|error| error.to_string())
+                .and_then(|json| self.replace_parameters(json.unwrap_or_default()));
+            if let Err(sentence) = replaced {
                 self.warn_of(name, &sentence);
             }
             return;

@@ -421,11 +421,7 @@ fn listen(channel: &WebRTCDataChannel, tell: &Tell) {
     let closed = tell.clone();
     channel.connect_on_close(move |_| closed(Happened::ChannelClosed));
     let said = tell.clone();
-    channel.connect_on_message_string(move |_, text| {
-        said(Happened::ChannelMessage(
-            text.unwrap_or_default().to_owned(),
-        ));
-    });
+    webrtc_live::on_text(channel, move |text| said(Happened::ChannelMessage(text)));
 }
 
 /// Hands what comes in to the flow.

@@ -241,8 +241,8 @@ pub(crate) fn set(settings: &mut Settings, name: &str, value: &glib::Value) -> R
             .get()
             .unwrap_or_else(|_| unreachable!("GObject checks a value against its ParamSpec"))
     }
+    let text = foreign_text::text(value).map_err(|error| error.to_string())?;
     let text = || {
-        let text = value.get::<Option<String>>().ok().flatten();
         text.map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty())
     };
@@ -270,9 +270,10 @@ pub(crate) fn set(settings: &mut Settings, name: &str, value: &glib::Value) -> R
         "stun-server" => settings.stun_server = text(),
         "turn-servers" => {
             let servers = typed::<gst::Array>(value);
-            let servers = servers
-                .iter()
-                .filter_map(|server| server.get::<String>().ok());
+            let servers = servers.iter().map(|server| foreign_text::text(server));
+            let servers = servers.collect::<Result<Vec<_>, _>>();
+            let servers = servers.map_err(|error| error.to_string())?;
+            let servers = servers.into_iter().flatten();
             settings.turn_servers = servers.map(Secret::new).collect();
         }
         "ice-transport-policy" => settings.ice_transport_policy = typed(value),

@@ -28,12 +28,10 @@ fn controls() -> Vec<Signal> {
             .return_type::<Option<String>>()
             .class_handler(|args| {
                 let element = element(args)?;
-                let json = args
-                    .get(1)?
-                    .get::<Option<String>>()
-                    .ok()?
-                    .unwrap_or_default();
-                Some(element.imp().apply(&json).err().to_value())
+                let applied = foreign_text::text(args.get(1)?)
+                    .map_err(|error| error.to_string())
+                    .and_then(|json| element.imp().apply(json.unwrap_or_default()));
+                Some(applied.err().to_value())
             })
             .build(),
         // reconnect-now (): a new connection at once, from any stage.
@@ -109,11 +107,7 @@ fn signalling() -> Vec<Signal> {
                 let code = u16::try_from(args.get(1)?.get::<u32>().ok()?)
                     .ok()
                     .filter(|code| *code != 0);
-                let reason = args
-                    .get(2)?
-                    .get::<Option<String>>()
-                    .ok()?
-                    .unwrap_or_default();
+                let reason = foreign_text::lossy(args.get(2)?);
                 let attempt = *imp.sockets.lock().unwrap();
                 imp.tell(Event::Closed {
                     attempt,

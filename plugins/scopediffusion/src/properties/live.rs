@@ -137,13 +137,7 @@ fn number(
 
 /// The JSON patch that writing a live property means. `None` for any other name.
 pub(crate) fn patch_for(name: &str, value: &glib::Value) -> Option<String> {
-    let text = || {
-        value
-            .get::<Option<String>>()
-            .ok()
-            .flatten()
-            .unwrap_or_default()
-    };
+    let text = || foreign_text::lossy(value);
     let patch = match name {
         "prompt" => json!({ "prompts": [{ "text": text(), "weight": 1.0 }] }),
         "negative-prompt" => json!({ "negative_prompt": text() }),
