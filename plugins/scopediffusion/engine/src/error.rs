@@ -124,7 +124,7 @@ impl EngineError {
             }
             Self::RuntimeFailed { .. } => "replace the library with ONNX Runtime 1.24 or newer",
             Self::ProviderUnavailable { .. } => {
-                "install the GPU build of ONNX Runtime and the NVIDIA libraries it names, or choose the cpu provider"
+                "install the NVIDIA driver and, with `.setup/onnxruntime cuda13`, the GPU build of ONNX Runtime and its libraries, or choose the cpu provider"
             }
             Self::ModelFolderMissing { .. } => {
                 "set the model folder to a directory that holds unet/, vae_encoder/, vae_decoder/, text_encoder/ and tokenizer/"

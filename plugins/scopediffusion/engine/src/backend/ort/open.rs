@@ -70,7 +70,9 @@ impl OrtBackend {
                 self.has_files_of(device.provider).map_err(unavailable)?;
                 search::map_nvidia_libraries(self.path());
                 // Tells what is missing by itself; the runtime would say the same with more words.
-                Some(Queue::new(device.index).map_err(unavailable)?)
+                let queue = Queue::new(device.index);
+                let explained = queue.map_err(|said| trouble::unusable(said, device.index));
+                Some(explained.map_err(unavailable)?)
             }
         };
         Ok(Opener {

@@ -94,6 +94,29 @@ pub(super) fn missing_library(message: &str) -> String {
     }
 }
 
+/// What it means that no work can be queued on a device, before anything of a model is there.
+///
+/// Source: the CUDA runtime's `cudaError_t`.
+pub(super) fn unusable(message: String, device: u32) -> String {
+    let meanings = [
+        (
+            35,
+            "there is no NVIDIA driver, or it is older than the CUDA libraries need (CUDA 13: 580)"
+                .into(),
+        ),
+        (
+            100,
+            "there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides it".into(),
+        ),
+        (101, format!("there is no GPU number {device}")),
+    ];
+    let meant = |(code, _): &(u32, String)| message.contains(&format!("CUDA error {code} "));
+    let meaning = meanings.into_iter().find(meant);
+    meaning.map_or(message.clone(), |(_, meaning)| {
+        format!("{meaning} ({message})")
+    })
+}
+
 /// What people write to choose a provider.
 pub(super) fn name(provider: Provider) -> &'static str {
     match provider {
@@ -120,6 +143,15 @@ mod tests {
             missing_library(said),
             "the library libcublasLt.so.13 is missing"
         );
+    }
+
+    #[test]
+    fn a_device_that_takes_no_work_is_explained_where_the_reason_is_known() {
+        let explained = |code| unusable(format!("CUDA error {code} in cudaSetDevice"), 3);
+
+        assert!(explained(35).contains("driver"), "{}", explained(35));
+        assert!(explained(101).starts_with("there is no GPU number 3"));
+        assert_eq!(explained(999), "CUDA error 999 in cudaSetDevice");
     }
 
     #[test]
