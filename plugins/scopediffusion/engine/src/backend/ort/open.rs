@@ -71,7 +71,7 @@ impl OrtBackend {
                 search::map_nvidia_libraries(self.path());
                 // Tells what is missing by itself; the runtime would say the same with more words.
                 let queue = Queue::new(device.index);
-                let explained = queue.map_err(|said| trouble::unusable(said, device.index));
+                let explained = queue.map_err(|said| trouble::unusable(&said, device.index));
                 Some(explained.map_err(unavailable)?)
             }
         };

@@ -97,7 +97,7 @@ pub(super) fn missing_library(message: &str) -> String {
 /// What it means that no work can be queued on a device, before anything of a model is there.
 ///
 /// Source: the CUDA runtime's `cudaError_t`.
-pub(super) fn unusable(message: String, device: u32) -> String {
+pub(super) fn unusable(message: &str, device: u32) -> String {
     let meanings = [
         (
             35,
@@ -112,7 +112,7 @@ pub(super) fn unusable(message: String, device: u32) -> String {
     ];
     let meant = |(code, _): &(u32, String)| message.contains(&format!("CUDA error {code} "));
     let meaning = meanings.into_iter().find(meant);
-    meaning.map_or(message.clone(), |(_, meaning)| {
+    meaning.map_or(message.to_string(), |(_, meaning)| {
         format!("{meaning} ({message})")
     })
 }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_device_that_takes_no_work_is_explained_where_the_reason_is_known() {
-        let explained = |code| unusable(format!("CUDA error {code} in cudaSetDevice"), 3);
+        let explained = |code| unusable(&format!("CUDA error {code} in cudaSetDevice"), 3);
 
         assert!(explained(35).contains("driver"), "{}", explained(35));
         assert!(explained(101).starts_with("there is no GPU number 3"));
