@@ -21,6 +21,7 @@ mod sights;
 mod skin;
 mod stats;
 mod stream;
+mod survey;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     scopediffusion::register(plugin)?;

@@ -98,11 +98,16 @@ pub(crate) fn dropped(
         .build()
 }
 
+/// Name of the structure that tells what a model is.
+pub(crate) const MODEL: &str = "application/x-scopediffusion-model";
+
 /// Property `model-info`: what was found in the model's files.
 pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
-    gst::Structure::builder("application/x-scopediffusion-model")
+    gst::Structure::builder(MODEL)
         .field("name", facts.name.as_str())
         .field("family", facts.family.name())
+        .field("prediction-type", facts.prediction)
+        .field("text-encoders", facts.text_encoders as u64)
         .field("provider", facts.provider.as_str())
         .field("latent-channels", facts.latent_channels as u64)
         .field("size-multiple", facts.size_multiple)
@@ -139,6 +144,6 @@ fn graphs(facts: &Facts) -> gst::Structure {
 }
 
 /// Denoising steps in the numbers people use, 1 to 1000.
-fn steps(timesteps: &[u16]) -> gst::Array {
+pub(crate) fn steps(timesteps: &[u16]) -> gst::Array {
     gst::Array::new(timesteps.iter().map(|timestep| i32::from(*timestep) + 1))
 }

@@ -28,6 +28,15 @@ type Slot = Arc<Mutex<Weak<Model>>>;
 
 static SLOTS: Mutex<Vec<(Source, Slot)>> = Mutex::new(Vec::new());
 
+/// The folder that is part of the program.
+///
+/// # Errors
+///
+/// As [`Folder::open`]; none in a sound build.
+pub(crate) fn built_in() -> Result<Folder, EngineError> {
+    Folder::embedded("scope-tiny", BUILTIN_FILES)
+}
+
 /// The model of `source`: the one already loaded, else loaded now, which takes milliseconds to minutes.
 ///
 /// A second element asking for the same model meanwhile waits for the first one's; other models are not held up.
@@ -43,7 +52,7 @@ pub(crate) fn load(
 ) -> Result<Arc<Model>, EngineError> {
     let folder = match &source.dir {
         Some(dir) => Folder::open(dir)?,
-        None => Folder::embedded("scope-tiny", BUILTIN_FILES)?,
+        None => built_in()?,
     };
     // Adapters that are inputs of the graphs are no part of what is loaded.
     let source = &Source {

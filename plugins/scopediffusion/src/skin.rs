@@ -5,8 +5,10 @@ use gst::prelude::*;
 
 use crate::processor::Processor;
 use crate::stats::Stats;
+use crate::survey;
 
-/// The action `apply-parameters` (json): null when the patch took, else a sentence saying what is wrong with it.
+/// The actions: `apply-parameters` (json): null when the patch took, else a sentence saying what is wrong with it; and
+/// [`survey::signal`].
 ///
 /// - `apply`: takes the patch to the element's processor.
 pub(crate) fn actions<E: IsA<gst::Element>>(
@@ -26,6 +28,7 @@ pub(crate) fn actions<E: IsA<gst::Element>>(
             .return_type::<Option<String>>()
             .class_handler(handler)
             .build(),
+        survey::signal(),
     ]
 }
 

@@ -9,8 +9,13 @@ use gst::prelude::*;
 
 /// The element messages of an element on its way to READY, which it reaches.
 fn told(provider: &str) -> (gst::Element, Vec<gst::Structure>) {
+    told_of("", provider)
+}
+
+fn told_of(dir: &str, provider: &str) -> (gst::Element, Vec<gst::Structure>) {
     init();
     let element = gst::ElementFactory::make(ELEMENT)
+        .property("model-dir", Some(dir).filter(|dir| !dir.is_empty()))
         .property_from_str("execution-provider", provider)
         .build()
         .unwrap();
@@ -84,4 +89,51 @@ fn every_graph_tells_who_runs_how_much_of_it() {
         assert!(operations.parse::<u32>().unwrap() > 0, "{graph}: {said}");
     }
     element.set_state(gst::State::Null).unwrap();
+}
+
+fn inspected(dir: &str) -> gst::Structure {
+    init();
+    let element = gst::ElementFactory::make(ELEMENT).build().unwrap();
+    element.emit_by_name("inspect-model", &[&dir])
+}
+
+#[test]
+fn what_the_files_tell_is_what_loading_shows() {
+    let folders = [
+        "golden/model-tiny",
+        "golden/xl/model-tiny-xl",
+        "exported/model",
+    ];
+    let folders = folders.map(|name| format!("{}/engine/tests/{name}", env!("CARGO_MANIFEST_DIR")));
+    for dir in [""].into_iter().chain(folders.iter().map(String::as_str)) {
+        let mut told = inspected(dir);
+        let (element, _) = told_of(dir, "cpu");
+        let info = element.property::<gst::Structure>("model-info");
+
+        let bytes = told.get::<u64>("bytes").unwrap();
+        assert!(bytes > 10_000, "{dir}: {bytes}");
+        told.remove_field("bytes");
+        for (name, value) in told.iter() {
+            let loaded = info
+                .value(name)
+                .unwrap_or_else(|_| panic!("{dir}: no {name}"));
+            assert_eq!(format!("{value:?}"), format!("{loaded:?}"), "{dir}: {name}");
+        }
+        assert_eq!(told.has_field("width"), info.has_field("width"), "{dir}");
+        element.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_told_with_the_reason() {
+    let empty = tempfile::tempdir().unwrap();
+
+    let told = inspected(empty.path().to_str().unwrap());
+
+    assert_eq!(told.name(), "unusable-model");
+    let reason = told.get::<String>("reason").unwrap();
+    assert!(
+        reason.contains("unet") && reason.contains("missing"),
+        "{reason}"
+    );
 }

@@ -10,6 +10,7 @@
 mod adapters;
 mod config;
 mod proof;
+mod survey;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::config::{AutoencoderConfig, ExportRecord, IndexConfig, UnetConfig};
+pub use self::survey::Survey;
 use crate::error::EngineError;
 use crate::onnx::{self, Fault, Outline};
 use crate::schedule::{Schedule, SchedulerConfig};
@@ -179,8 +181,10 @@ impl Folder {
         let missing = |file: &str| EngineError::ModelFileMissing {
             path: root.show(file),
         };
-        if root.graph("unet")?.is_none() && root.graph("transformer")?.is_some() {
-            let reason = "it has a transformer instead of a unet".into();
+        if root.graph("unet")?.is_none()
+            && let Some(reason) = root.no_graph_of_ours()
+        {
+            let reason = reason.into();
             return Err(EngineError::ModelUnsupported { name, reason });
         }
         let part = |role: &'static str| {

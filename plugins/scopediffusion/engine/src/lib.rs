@@ -46,7 +46,7 @@ pub use backend::{Device, Opening, Provider};
 pub use colour::Colours;
 pub use engine::{Batching, Engine, Outcome, Pace, Prompts, Spent};
 pub use error::EngineError;
-pub use folder::Folder;
+pub use folder::{Folder, Survey};
 pub use frame::{FrameView, FrameViewMut, Layout};
 pub use lora::Lora;
 pub use model::{Facts, Family, Model};

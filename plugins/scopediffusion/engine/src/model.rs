@@ -9,6 +9,7 @@ mod binding;
 mod cache;
 mod facts;
 mod image;
+pub(crate) mod inputs;
 mod network;
 mod rows;
 mod trial;

@@ -22,6 +22,17 @@ pub(crate) enum Prediction {
     Sample,
 }
 
+impl Prediction {
+    /// The name that diffusers has for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::Velocity => "v_prediction",
+            Self::Sample => "sample",
+        }
+    }
+}
+
 /// The part of `scheduler/scheduler_config.json` that matters; the sampler's class does not.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]

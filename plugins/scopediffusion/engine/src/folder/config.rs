@@ -81,6 +81,10 @@ pub(crate) struct AutoencoderConfig {
     #[serde(rename = "_class_name")]
     class_name: Option<String>,
     scaling_factor: Option<f32>,
+    /// One entry for each resolution level.
+    block_out_channels: Option<Vec<usize>>,
+    /// Pixels of the picture for one of the latent, in each direction (our own key).
+    spatial_scale_factor: Option<u32>,
 }
 
 impl AutoencoderConfig {
@@ -89,6 +93,13 @@ impl AutoencoderConfig {
         self.class_name
             .as_deref()
             .is_some_and(|name| name.contains("Tiny"))
+    }
+
+    /// Pixels of the picture for one of the latent, in each direction; 8 unless it says otherwise.
+    pub(crate) fn scale_factor(&self) -> u32 {
+        let levels = self.block_out_channels.as_ref().map_or(4, Vec::len);
+        let halved = u32::try_from(levels.clamp(1, 8) - 1).unwrap_or(3);
+        self.spatial_scale_factor.unwrap_or(1 << halved)
     }
 
     /// What the encoder's latents are multiplied with before the network sees them.

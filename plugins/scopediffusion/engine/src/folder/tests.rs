@@ -226,3 +226,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_network_that_edits_pictures_is_refused_before_it_is_loaded() {
+    let copy = golden::model_copy();
+    let path = copy.path().join("unet/model.onnx");
+    let sample = onnx::tests::port("sample", 1, &[None, Some(9), None, None]);
+    let node = onnx::tests::node("Identity", &["sample"], &["out_sample"]);
+    fs::write(&path, onnx::tests::model(&[node], &[], &[sample], &[])).unwrap();
+
+    let refused = Folder::open(copy.path()).unwrap().survey().unwrap_err();
+
+    assert!(refused.to_string().contains("9 channels"), "{refused}");
+}
+
+#[test]
+fn a_folder_of_another_make_is_told_what_it_is() {
+    let refused = |files: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        Folder::open(folder.path()).unwrap_err().to_string()
+    };
+
+    let torch = refused(&["unet/diffusion_pytorch_model.safetensors"]);
+    assert!(torch.contains("gst-scope model export"), "{torch}");
+    let flux = refused(&["transformer/diffusion_pytorch_model-00001-of-00003.safetensors"]);
+    assert!(flux.contains("a transformer instead"), "{flux}");
+    let nothing = refused(&["model_index.json"]);
+    assert!(nothing.contains("is missing"), "{nothing}");
+}

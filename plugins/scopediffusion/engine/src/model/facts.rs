@@ -19,6 +19,18 @@ pub enum Family {
 }
 
 impl Family {
+    /// The line of a network that takes tokens of so many values.
+    ///
+    /// - `pooled`: it also wants an embedding of the whole prompt.
+    pub(crate) fn of(token_width: usize, pooled: bool) -> Self {
+        match token_width {
+            _ if pooled => Self::StableDiffusionXl,
+            768 => Self::StableDiffusion,
+            1024 => Self::StableDiffusion2,
+            _ => Self::Custom,
+        }
+    }
+
     /// The name as people write it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -42,6 +54,10 @@ pub struct Facts {
     pub name: String,
     /// Its line.
     pub family: Family,
+    /// What the network's output stands for: `epsilon`, `v_prediction` or `sample`.
+    pub prediction: &'static str,
+    /// How many text encoders it has.
+    pub text_encoders: usize,
     /// Channels of a latent.
     pub latent_channels: usize,
     /// Pixels of the picture for one of the latent, in each direction: 8, or 4 for small models.
@@ -119,28 +135,12 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         .unet_config
         .sample_multiple_of
         .unwrap_or(found.scale_factor << levels.saturating_sub(1));
-    let named_turbo = |name: &str| name.to_lowercase().contains("turbo");
-    let turbo = folder.trailing
-        || named_turbo(folder.name())
-        || folder
-            .index
-            .name_or_path
-            .as_deref()
-            .is_some_and(named_turbo);
-    let (video, text): (&[u16], &[u16]) = if turbo {
-        (&[499], &[999])
-    } else {
-        (&[359, 99], &[999, 679, 359, 99])
-    };
-    let or = |said: &Option<Vec<u16>>, usual: &[u16]| said.clone().unwrap_or(usual.to_vec());
+    let (default_video_steps, default_text_steps) = folder.default_steps();
     Facts {
         name: folder.name().into(),
-        family: match found.token_width {
-            _ if found.has_pooled => Family::StableDiffusionXl,
-            768 => Family::StableDiffusion,
-            1024 => Family::StableDiffusion2,
-            _ => Family::Custom,
-        },
+        family: Family::of(found.token_width, found.has_pooled),
+        prediction: folder.schedule.prediction.name(),
+        text_encoders: folder.tokenizers.len(),
         latent_channels: found.channels,
         scale_factor: found.scale_factor,
         size_multiple,
@@ -150,12 +150,12 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         }),
         max_dimension: MAX_DIMENSION,
         batchable: found.batchable,
-        turbo,
+        turbo: folder.is_turbo(),
         provider: provider.into(),
         fallback: None,
         placement: Vec::new(),
-        default_video_steps: or(&folder.index.default_video_timesteps, video),
-        default_text_steps: or(&folder.index.default_text_timesteps, text),
+        default_video_steps,
+        default_text_steps,
         token_width: found.token_width,
         guidance_embedded: found.guidance_width.is_some(),
         tiny_autoencoder: folder.autoencoder.is_tiny(),

@@ -8,7 +8,10 @@
 use std::sync::Mutex;
 
 use super::binding::{all_loras, bind, bind_image_encoder, bind_text_encoders, find, loras_of};
-use super::image;
+use super::inputs::{
+    CONTEXT, IMAGE_SCALE, IMAGE_TOKENS, IMAGES, SAMPLE, TEXT_EMBEDS, TIME_IDS_INPUT, TIMESTEP,
+    TIMESTEP_COND, check_channels,
+};
 use super::network::{Extras, Graphs, LORA_SCALE, Networks, TimestepForm};
 use super::rows::Rows;
 use crate::backend::{Graph, Port, Tensor};
@@ -20,16 +23,7 @@ use crate::prompt::Condition;
 use crate::tokenizer;
 use crate::watch::Watch;
 
-const SAMPLE: &[&str] = &["sample", "latent_model_input"];
-const TIMESTEP: &[&str] = &["timestep", "t"];
-const CONTEXT: &[&str] = &["encoder_hidden_states", "context"];
-const TEXT_EMBEDS: &[&str] = &["text_embeds"];
-const TIME_IDS_INPUT: &[&str] = &["time_ids"];
-const TIMESTEP_COND: &[&str] = &["timestep_cond"];
-const IMAGE_TOKENS: &[&str] = &[image::TOKENS];
-const IMAGE_SCALE: &[&str] = &[image::SCALE];
 const PREDICTED: &[&str] = &["out_sample", "latent", "noise_pred"];
-const IMAGES: &[&str] = &["sample", "images"];
 const LATENT: &[&str] = &["latent_sample", "latent", "z", "latent_parameters"];
 
 /// Sides of the latent that the graphs are tried with, unless they were exported for one size:
@@ -319,11 +313,7 @@ fn look_at_unet(unet: &dyn Graph, folder: &Folder) -> Result<UnetInputs, String>
     let channels = axis(sample, 1)
         .or(folder.unet_config.in_channels)
         .unwrap_or(4);
-    if matches!(channels, 8 | 9) {
-        return Err(format!(
-            "its unet takes {channels} channels: it edits or fills pictures"
-        ));
-    }
+    check_channels(channels)?;
     let fixed_rows = axis(sample, 0);
     if let Some(rows) = fixed_rows.filter(|rows| !(1..=MOST_FIXED_ROWS).contains(rows)) {
         return Err(format!("its unet takes exactly {rows} rows at a time"));
