@@ -9,8 +9,8 @@ use super::AppState;
 use super::error::ApiError;
 use super::extract::JsonObject;
 use super::shape::{Field, Shape, demand, optional, required};
+use crate::library::Library;
 use crate::library::loader::Phase;
-use crate::library::schema;
 use crate::library::wish::Wish;
 
 /// The body of a load, current form and legacy form.
@@ -106,23 +106,21 @@ async fn status(State(state): State<AppState>) -> Json<Value> {
         "loading_stage": stage,
         "produces_video": true,
         "produces_audio": false,
+        "model_info": status.facts,
     }))
 }
 
 async fn schemas(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
-    look(state, schema::schemas).await
+    look(state, Library::schemas).await
 }
 
 async fn node_definitions(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
-    look(state, schema::node_definitions).await
+    look(state, Library::node_definitions).await
 }
 
 /// Describes what is on disk now; disks block.
-async fn look(
-    state: AppState,
-    describe: fn(&[crate::library::models::Model]) -> Value,
-) -> Result<Json<Value>, ApiError> {
-    let look = move || describe(&state.library.catalogue.models());
+async fn look(state: AppState, describe: fn(&Library) -> Value) -> Result<Json<Value>, ApiError> {
+    let look = move || describe(&state.library);
     let described = tokio::task::spawn_blocking(look).await;
     described
         .map(Json)

@@ -4,10 +4,13 @@
 //! the library holds one, a session's own opens at once, and a refused load never touches a running session.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
 
+use super::facts::{self, Facts};
+use super::models::DIFFUSION_FACTORY;
 use crate::processor::Processor;
 
 /// Told what a load is doing, in words for people.
@@ -35,12 +38,23 @@ pub enum KeeperError {
 }
 
 /// A loaded model; dropping it lets go, which may take a moment.
-pub trait Keeper: Send + Sync + fmt::Debug {}
+pub trait Keeper: Send + Sync + fmt::Debug {
+    /// What loading it has shown.
+    fn facts(&self) -> Facts;
+}
 
 /// Loads models.
 pub trait Keepers: Send + Sync + fmt::Debug {
     /// Loads what the processor needs. Blocks, for minutes perhaps.
     fn open(&self, processor: &Processor, stage: Stage) -> Result<Box<dyn Keeper>, KeeperError>;
+
+    /// What the files of a model folder tell, without loading it; the empty path is the model inside the program.
+    /// Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// Why the folder cannot be used.
+    fn inspect(&self, dir: &Path) -> Result<Facts, KeeperError>;
 
     /// Whether an element of that factory could be made.
     fn has_element(&self, factory: &str) -> bool;
@@ -53,7 +67,15 @@ pub struct GstKeepers;
 #[derive(Debug)]
 struct GstKeeper(gst::Pipeline);
 
-impl Keeper for GstKeeper {}
+impl Keeper for GstKeeper {
+    fn facts(&self) -> Facts {
+        let element = self.0.children().into_iter().next();
+        let told = element.filter(|element| element.has_property("model-info"));
+        let info =
+            told.and_then(|element| element.property::<Option<gst::Structure>>("model-info"));
+        info.map_or_else(Facts::new, |info| facts::of(&info))
+    }
+}
 
 impl Drop for GstKeeper {
     fn drop(&mut self) {
@@ -81,6 +103,18 @@ impl Keepers for GstKeepers {
                 let unknown = || format!("`{factory}` did not say why it cannot start");
                 Err(KeeperError::Refused(reason.unwrap_or_else(unknown)))
             }
+        }
+    }
+
+    fn inspect(&self, dir: &Path) -> Result<Facts, KeeperError> {
+        let element = gst::ElementFactory::make(DIFFUSION_FACTORY)
+            .build()
+            .map_err(|_| KeeperError::NoElement(DIFFUSION_FACTORY))?;
+        let dir = dir.display().to_string();
+        let told: gst::Structure = element.emit_by_name("inspect-model", &[&dir]);
+        match told.get::<String>("reason") {
+            Ok(reason) => Err(KeeperError::Refused(reason)),
+            Err(_) => Ok(facts::of(&told)),
         }
     }
 

@@ -9,8 +9,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::facts::{self, Facts, Surveyor};
 use super::keeper::{Keeper, Keepers, Stage};
 use super::models::{Catalogue, PASSTHROUGH};
 use super::wish::{self, Wish};
@@ -24,6 +26,8 @@ pub struct Status {
     pub phase: Phase,
     /// The first wish of the last load.
     pub first: Option<Wish>,
+    /// What its model is, once it is loaded; nothing for one that changes no pictures.
+    pub facts: Option<Value>,
 }
 
 /// Where the loading stands.
@@ -45,8 +49,10 @@ pub struct Loaded {
     wish: Wish,
     processor: Processor,
     parameters: Parameters,
-    #[expect(dead_code, reason = "held to keep the model loaded, never looked at")]
+    #[expect(dead_code, reason = "held to keep the model loaded, asked only once")]
     keeper: Option<Arc<dyn Keeper>>,
+    /// What its files told, and loading it has shown.
+    facts: Option<Facts>,
 }
 
 impl Loaded {
@@ -65,6 +71,11 @@ impl Loaded {
         &self.processor
     }
 
+    /// What is known of it; nothing of one that changes no pictures.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.facts.as_ref()
+    }
+
     /// Parameters that came with the load; a session starts from them.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -79,6 +90,7 @@ pub struct Loader(Arc<Shared>);
 struct Shared {
     catalogue: Catalogue,
     keepers: Arc<dyn Keepers>,
+    surveyor: Arc<Surveyor>,
     state: Mutex<State>,
     /// A load has ended.
     ended: Notify,
@@ -94,7 +106,7 @@ struct State {
 
 impl Loader {
     /// A loader with nothing loaded.
-    pub fn new(catalogue: Catalogue, keepers: Arc<dyn Keepers>) -> Self {
+    pub fn new(catalogue: Catalogue, keepers: Arc<dyn Keepers>, surveyor: Arc<Surveyor>) -> Self {
         let state = State {
             wishes: vec![],
             loaded: vec![],
@@ -104,6 +116,7 @@ impl Loader {
         Self(Arc::new(Shared {
             catalogue,
             keepers,
+            surveyor,
             state: Mutex::new(state),
             ended: Notify::new(),
         }))
@@ -131,9 +144,13 @@ impl Loader {
     /// Where things stand.
     pub fn status(&self) -> Status {
         let state = self.0.state.lock().unwrap();
+        let first = state.wishes.first();
+        let loaded = state.loaded.iter().filter(|_| state.phase == Phase::Loaded);
+        let mut loaded = loaded.filter(|loaded| Some(&loaded.wish) == first);
         Status {
             phase: state.phase.clone(),
-            first: state.wishes.first().cloned(),
+            first: first.cloned(),
+            facts: (loaded.find_map(Loaded::facts)).map(|told| facts::joined(told, None)),
         }
     }
 
@@ -260,6 +277,7 @@ impl Loaded {
             processor,
             parameters: Parameters::new(),
             keeper: None,
+            facts: None,
         }
     }
 
@@ -274,31 +292,36 @@ impl Loaded {
 async fn open(shared: &Arc<Shared>, wish: &Wish) -> Result<Loaded, String> {
     let id = &wish.pipeline_id;
     let unknown = || format!("there is no pipeline `{id}`; see GET /api/v1/pipelines/schemas");
+    let crashed = |_| format!("loading `{id}` crashed; see the log of gst-scope");
     let model = shared.catalogue.find(id).ok_or_else(unknown)?;
-    let (mut processor, parameters) = wish.understand(&model, &shared.catalogue.lora_dir())?;
-    if processor.factory.is_some() {
-        let cache = shared.catalogue.cache_dir().display().to_string();
-        processor.properties.push(("model-cache-dir", cache));
-    }
+    let (surveyor, home) = (Arc::clone(&shared.surveyor), model.home.clone());
+    let looked = tokio::task::spawn_blocking(move || surveyor.look(&home)).await;
+    let mut facts = looked.map_err(crashed)??;
+    let usual = facts::usual_size(&model.home, &facts);
+    let (mut processor, parameters) =
+        wish.understand(&model, &shared.catalogue.lora_dir(), usual)?;
     if processor.factory.is_none() {
         return Ok(Loaded {
             wish: wish.clone(),
             processor,
             parameters,
             keeper: None,
+            facts: None,
         });
     }
+    let cache = shared.catalogue.cache_dir().display().to_string();
+    processor.properties.push(("model-cache-dir", cache));
     let stage = shared.stage(id);
     stage("opening");
     let (keepers, wanted) = (Arc::clone(&shared.keepers), processor.clone());
     let opened = tokio::task::spawn_blocking(move || keepers.open(&wanted, stage)).await;
-    let keeper = opened
-        .map_err(|_| format!("loading `{id}` crashed; see the log of gst-scope"))?
-        .map_err(|err| err.to_string())?;
+    let keeper = opened.map_err(crashed)?.map_err(|err| err.to_string())?;
+    facts.extend(keeper.facts());
     Ok(Loaded {
         wish: wish.clone(),
         processor,
         parameters,
         keeper: Some(keeper.into()),
+        facts: Some(facts),
     })
 }

@@ -99,14 +99,18 @@ impl Catalogue {
     }
 }
 
-/// A UNet in ONNX, and a sign that the folder came from diffusers.
+/// A sign that the folder came from diffusers, or a network in ONNX beside a text encoder. What is missing is said when
+/// it is looked into.
 fn holds_model(folder: &Path) -> bool {
+    if folder.join("model_index.json").is_file() {
+        return true;
+    }
     let has_graph = fs::read_dir(folder.join("unet")).is_ok_and(|entries| {
         entries
             .flatten()
             .any(|entry| entry.path().extension().is_some_and(|end| end == "onnx"))
     });
-    has_graph && (folder.join("model_index.json").is_file() || folder.join("text_encoder").is_dir())
+    has_graph && folder.join("text_encoder").is_dir()
 }
 
 /// A folder name as an id: what is no letter, digit, `-`, `_` or `.` becomes `-`.
@@ -159,7 +163,10 @@ mod tests {
             "half/model_index.json",
         ]);
 
-        assert_eq!(ids(root.path()), [TINY, PASSTHROUGH, "lcm", "sd-turbo"]);
+        assert_eq!(
+            ids(root.path()),
+            [TINY, PASSTHROUGH, "half", "lcm", "sd-turbo"]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What a model says about itself, in the JSON of `GET /api/v1/pipelines/schemas`.
 //!
 //! Clients draw their controls from it: a field with a `ui` object becomes a control, the others do not. Flags say
-//! what is true of this program, so no client offers what would be ignored. `prompt_suggestions` is our extension.
+//! what is true of this program, so no client offers what would be ignored. `prompt_suggestions`, `model_info` and
+//! `unusable` are our extensions.
 
 mod fields;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::facts::{self, Facts};
 use super::models::{Home, Model};
 use crate::processor::Fit;
 
@@ -17,16 +19,35 @@ use crate::processor::Fit;
 const TINY_STYLES: &str =
     include_str!("../../../plugins/scopediffusion/scope-tiny/model/styles.json");
 
-/// The body of `GET /api/v1/pipelines/schemas`.
-pub fn schemas(models: &[Model]) -> Value {
-    let schemas = models.iter().map(|model| (model.id.clone(), schema(model)));
-    json!({ "pipelines": schemas.collect::<Map<_, _>>() })
+/// A model and what is known of it.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) model: Model,
+    /// By its files, or why it cannot be used.
+    pub(super) told: Result<Facts, String>,
+    /// By loading it, if it is loaded.
+    pub(super) shown: Option<Facts>,
+}
+
+/// The body of `GET /api/v1/pipelines/schemas`: what can be loaded, and which folders cannot.
+pub(super) fn schemas(models: &[Described]) -> Value {
+    let unusable = models.iter().filter_map(|described| {
+        let reason = described.told.as_ref().err()?;
+        let model = &described.model;
+        Some(json!({ "id": model.id, "name": name(model), "reason": reason }))
+    });
+    let schemas = usable(models).map(|usable| (usable.model.id.clone(), schema(&usable)));
+    json!({
+        "pipelines": schemas.collect::<Map<_, _>>(),
+        "unusable": unusable.collect::<Vec<_>>(),
+    })
 }
 
 /// The body of `GET /api/v1/nodes/definitions`: the same models as boxes of a node editor.
-pub fn node_definitions(models: &[Model]) -> Value {
+pub(super) fn node_definitions(models: &[Described]) -> Value {
     let port = |name: &str, kind: &str| json!({ "name": name, "port_type": kind, "required": false, "description": "", "default_value": null });
-    let node = |model: &Model| {
+    let node = |usable: Usable<'_>| {
+        let model = usable.model;
         let prompts = (!is_passthrough(model)).then(|| port("prompts", "string"));
         let inputs: Vec<_> = [port("video", "video")]
             .into_iter()
@@ -41,14 +62,39 @@ pub fn node_definitions(models: &[Model]) -> Value {
             "outputs": [port("video", "video")],
             "params": [],
             "continuous": false,
-            "pipeline_meta": schema(model),
+            "pipeline_meta": schema(&usable),
             "plugin_name": null,
         })
     };
-    json!({ "nodes": models.iter().map(node).collect::<Vec<_>>() })
+    json!({ "nodes": usable(models).map(node).collect::<Vec<_>>() })
 }
 
-fn schema(model: &Model) -> Value {
+/// A model that can be loaded.
+struct Usable<'d> {
+    model: &'d Model,
+    told: &'d Facts,
+    shown: Option<&'d Facts>,
+}
+
+impl Usable<'_> {
+    /// Whether it can be shown reference images.
+    fn takes_references(&self) -> bool {
+        self.told.get("reference_images") == Some(&Value::Bool(true))
+    }
+}
+
+fn usable(models: &[Described]) -> impl Iterator<Item = Usable<'_>> {
+    models.iter().filter_map(|described| {
+        Some(Usable {
+            model: &described.model,
+            told: described.told.as_ref().ok()?,
+            shown: described.shown.as_ref(),
+        })
+    })
+}
+
+fn schema(usable: &Usable<'_>) -> Value {
+    let model = usable.model;
     let generates = !is_passthrough(model);
     let mut schema = json!({
         "id": model.id,
@@ -66,7 +112,7 @@ fn schema(model: &Model) -> Value {
         // Nothing to fetch: what is listed is on disk.
         "requires_models": false,
         "supports_lora": model.home.takes_loras(),
-        "supports_vace": model.home.takes_references(),
+        "supports_vace": usable.takes_references(),
         "supports_cache_management": false,
         "supports_kv_cache_bias": false,
         "supports_quantization": false,
@@ -78,9 +124,10 @@ fn schema(model: &Model) -> Value {
         "usage": [],
         "inputs": ["video"],
         "outputs": ["video"],
-        "config_schema": config_schema(model),
+        "config_schema": config_schema(usable),
         "mode_defaults": if generates { json!({ "text": { "noise_scale": null } }) } else { json!({}) },
         "plugin_name": null,
+        "model_info": generates.then(|| facts::joined(usable.told, usable.shown)),
     });
     if model.home == Home::BuiltIn {
         schema["prompt_suggestions"] = suggestions();
@@ -134,26 +181,29 @@ fn class_name(folder: &Path) -> Option<String> {
     )
 }
 
-fn config_schema(model: &Model) -> Value {
-    let side = model.home.default_size();
-    let size = |title: &str, order: u32| {
+fn config_schema(usable: &Usable<'_>) -> Value {
+    let model = usable.model;
+    let (width, height) = facts::usual_size(&model.home, usable.told);
+    let is_fixed = usable.told.contains_key("width");
+    let size = |title: &str, side: u32, order: u32| {
+        let (low, high) = if is_fixed { (side, side) } else { (16, 2048) };
         json!({
-            "type": "integer", "title": title, "default": side, "minimum": 16, "maximum": 2048, "multipleOf": 16,
+            "type": "integer", "title": title, "default": side, "minimum": low, "maximum": high, "multipleOf": 16,
             "description": "Picture size the model works at, pixels",
             "ui": { "component": "resolution", "order": order, "is_load_param": true },
         })
     };
     let mut properties = Map::new();
     if !is_passthrough(model) {
-        properties.insert("width".into(), size("Width", 0));
-        properties.insert("height".into(), size("Height", 1));
+        properties.insert("width".into(), size("Width", width, 0));
+        properties.insert("height".into(), size("Height", height, 1));
         let fit = json!({
             "type": "string", "title": "Fit", "default": "crop", "enum": Fit::WORDS.map(|(word, _)| word),
             "description": "How a picture of another shape gets the model's size: its edges cut off, black bars, or stretched",
             "ui": { "order": 2, "is_load_param": true },
         });
         properties.insert("fit".into(), fit);
-        properties.extend(fields::generation(&model.home));
+        properties.extend(fields::generation(&model.home, usable.takes_references()));
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -176,6 +226,21 @@ mod tests {
         assert!(styles.iter().all(|style| style["prompts"][0].is_string()));
     }
 
+    fn described(folder: &Path, told: &Value) -> Described {
+        Described {
+            model: Model {
+                id: "sd".into(),
+                home: Home::Folder(folder.into()),
+            },
+            told: Ok(told.as_object().unwrap().clone()),
+            shown: None,
+        }
+    }
+
+    fn only(described: Described) -> Value {
+        schemas(&[described])["pipelines"]["sd"].clone()
+    }
+
     #[test]
     fn a_folder_is_described_by_its_model_index() {
         let folder = tempfile::tempdir().unwrap();
@@ -184,31 +249,24 @@ mod tests {
             r#"{"_class_name":"StableDiffusionPipeline"}"#,
         )
         .unwrap();
-        let model = Model {
-            id: "sd".into(),
-            home: Home::Folder(folder.path().into()),
-        };
 
         assert_eq!(
-            schema(&model)["description"],
+            only(described(folder.path(), &json!({})))["description"],
             "StableDiffusionPipeline, from the models folder"
         );
     }
 
     #[test]
-    fn reference_images_are_offered_where_there_is_an_image_encoder() {
-        let folder = tempfile::tempdir().unwrap();
-        let model = Model {
-            id: "sd".into(),
-            home: Home::Folder(folder.path().into()),
+    fn reference_images_are_offered_where_the_model_takes_them() {
+        let schema = |takes: bool| {
+            only(described(
+                Path::new("/sd"),
+                &json!({ "reference_images": takes }),
+            ))
         };
         let scale =
             |schema: &Value| schema["config_schema"]["properties"]["vace_context_scale"].clone();
-        let without = schema(&model);
-
-        fs::create_dir(folder.path().join("image_encoder")).unwrap();
-        fs::write(folder.path().join("image_encoder/model.onnx"), "").unwrap();
-        let with = schema(&model);
+        let (without, with) = (schema(false), schema(true));
 
         assert_eq!(
             (&without["supports_vace"], &with["supports_vace"]),
@@ -218,14 +276,44 @@ mod tests {
     }
 
     #[test]
+    fn the_only_size_of_an_export_is_the_only_one_offered() {
+        let told = json!({ "width": 384, "height": 640 });
+
+        let schema = only(described(Path::new("/sd"), &told));
+
+        let width = &schema["config_schema"]["properties"]["width"];
+        assert_eq!(
+            [&width["default"], &width["minimum"], &width["maximum"]],
+            [384; 3]
+        );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_told_with_its_reason_and_not_offered() {
+        let told = Err("model file `unet/model.onnx` is missing; copy it".into());
+        let broken = Described {
+            told,
+            ..described(Path::new("/models/sd"), &json!({}))
+        };
+
+        let schemas = schemas(&[broken]);
+
+        assert_eq!(
+            schemas,
+            json!({ "pipelines": {}, "unusable": [{
+                "id": "sd", "name": "sd", "reason": "model file `unet/model.onnx` is missing; copy it",
+            }] })
+        );
+    }
+
+    #[test]
     fn a_broken_model_index_is_no_obstacle() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("model_index.json"), "{").unwrap();
-        let model = Model {
-            id: "sd".into(),
-            home: Home::Folder(folder.path().into()),
-        };
 
-        assert_eq!(schema(&model)["description"], "From the models folder");
+        assert_eq!(
+            only(described(folder.path(), &json!({})))["description"],
+            "From the models folder"
+        );
     }
 }

@@ -34,21 +34,17 @@ impl Wish {
         self.pipeline_id == other.pipeline_id && self.load_params == other.load_params
     }
 
-    /// The processor and the first parameters this wish stands for.
+    /// The processor and the first parameters this wish stands for; `usual` is the size when it says none.
     pub(super) fn understand(
         &self,
         model: &Model,
         lora_dir: &Path,
+        usual: (u32, u32),
     ) -> Result<(Processor, Parameters), String> {
         let mut params = self.load_params.clone().unwrap_or_default();
         params.retain(|_, value| !value.is_null());
-        let size = match (side(&mut params, "width")?, side(&mut params, "height")?) {
-            (None, None) => None,
-            (width, height) => {
-                let default = model.home.default_size();
-                Some((width.unwrap_or(default), height.unwrap_or(default)))
-            }
-        };
+        let width = side(&mut params, "width")?.unwrap_or(usual.0);
+        let height = side(&mut params, "height")?.unwrap_or(usual.1);
         let loras = loras::property(&mut params, lora_dir)?;
         if loras.is_some() && !model.home.takes_loras() {
             return Err(format!("`{}` takes no LoRA", model.id));
@@ -74,8 +70,6 @@ impl Wish {
         processor
             .properties
             .extend(loras.map(|loras| ("loras", loras)));
-        let default = model.home.default_size();
-        let (width, height) = size.unwrap_or((default, default));
         processor.size = Some((width, height));
         processor
             .properties
@@ -88,16 +82,6 @@ impl Home {
     /// Whether LoRA files can be merged into it: they are made for Stable Diffusion's layers.
     pub(super) fn takes_loras(&self) -> bool {
         matches!(self, Self::Folder(_))
-    }
-
-    /// Whether it can be shown reference images: its export has an image encoder then.
-    pub(super) fn takes_references(&self) -> bool {
-        let Self::Folder(folder) = self else {
-            return false;
-        };
-        let files = std::fs::read_dir(folder.join("image_encoder"));
-        let mut files = files.into_iter().flatten().flatten();
-        files.any(|file| file.path().extension().is_some_and(|end| end == "onnx"))
     }
 
     /// Side of the square a model works at when nobody says, pixels.
@@ -241,7 +225,7 @@ mod tests {
         );
 
         let (processor, parameters) = wish
-            .understand(&folder(), Path::new("/models/lora"))
+            .understand(&folder(), Path::new("/models/lora"), (512, 512))
             .unwrap();
 
         assert_eq!(processor.factory, Some(DIFFUSION_FACTORY));
@@ -268,8 +252,11 @@ mod tests {
             json!(512.5),
             json!([]),
         ] {
-            let refusal = wish("n", "sd", &json!({ "width": size }))
-                .understand(&folder(), Path::new("/models/lora"));
+            let refusal = wish("n", "sd", &json!({ "width": size })).understand(
+                &folder(),
+                Path::new("/models/lora"),
+                (512, 512),
+            );
             assert!(refusal.unwrap_err().starts_with("`width` is"), "{size}");
         }
     }
@@ -278,7 +265,7 @@ mod tests {
     fn frames_of_another_shape_are_cropped_unless_asked_otherwise() {
         let understand = |params| {
             let wish = wish("n", "sd", &params);
-            let understood = wish.understand(&folder(), Path::new("/models/lora"));
+            let understood = wish.understand(&folder(), Path::new("/models/lora"), (512, 512));
             understood.map(|(processor, _)| processor.fit)
         };
 

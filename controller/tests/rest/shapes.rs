@@ -37,6 +37,42 @@ async fn the_schemas_have_their_shape_and_the_built_in_model_comes_first() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_used_is_told_beside_the_pipelines() {
+    let scope = Scope::new();
+    scope.add_model("sd");
+    std::fs::write(scope.folder.path().join("models/sd/broken"), "").unwrap();
+
+    let schemas = scope.get("/api/v1/pipelines/schemas").await.json();
+
+    assert!(schemas["pipelines"]["sd"].is_null(), "{schemas}");
+    assert_eq!(schemas["unusable"][0]["id"], "sd");
+    let reason = schemas["unusable"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("cut short"), "{reason}");
+    // Whoever loads it all the same hears the same.
+    assert_eq!(scope.load_and_settle("sd").await["error"], reason);
+}
+
+#[tokio::test]
+async fn what_loading_shows_joins_the_schema_and_the_status() {
+    let scope = Scope::new();
+    scope.add_model("sd");
+    let provider = |body: &serde_json::Value| body["model_info"]["provider"].clone();
+    let schemas = scope.get("/api/v1/pipelines/schemas").await.json();
+    assert!(provider(&schemas["pipelines"]["sd"]).is_null(), "{schemas}");
+
+    let status = scope.load_and_settle("sd").await;
+
+    let schemas = scope.get("/api/v1/pipelines/schemas").await.json();
+    assert_eq!(provider(&schemas["pipelines"]["sd"]), "cpu");
+    assert_eq!(
+        status["model_info"],
+        schemas["pipelines"]["sd"]["model_info"]
+    );
+    assert!(schemas["pipelines"]["passthrough"]["model_info"].is_null());
+    assert!(scope.load_and_settle("passthrough").await["model_info"].is_null());
+}
+
+#[tokio::test]
 async fn hardware_has_its_shape() {
     let hardware = Scope::new().get("/api/v1/hardware/info").await.json();
 

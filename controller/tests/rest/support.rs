@@ -16,6 +16,7 @@ use scope_controller::cloud::Cloud;
 use scope_controller::config::{Config, RawConfig, RawRecording};
 use scope_controller::guard::Guard;
 use scope_controller::library::Library;
+use scope_controller::library::facts::Facts;
 use scope_controller::library::keeper::{Keeper, KeeperError, Keepers, Stage};
 use scope_controller::log::Ring;
 use scope_controller::media::Still;
@@ -199,7 +200,18 @@ struct KeepersState {
 #[derive(Debug)]
 struct FakeKeeper(Arc<FakeKeepers>);
 
-impl Keeper for FakeKeeper {}
+impl Keeper for FakeKeeper {
+    fn facts(&self) -> Facts {
+        facts(json!({ "provider": "cpu", "stream_batch": true }))
+    }
+}
+
+fn facts(value: Value) -> Facts {
+    match value {
+        Value::Object(facts) => facts,
+        other => panic!("{other} is no object"),
+    }
+}
 
 impl Drop for FakeKeeper {
     fn drop(&mut self) {
@@ -255,6 +267,16 @@ impl Keepers for SharedKeepers {
         state.open += 1;
         drop(state);
         Ok(Box::new(FakeKeeper(Arc::clone(&self.0))))
+    }
+
+    fn inspect(&self, dir: &Path) -> Result<Facts, KeeperError> {
+        if dir.join("broken").exists() {
+            let reason = "model file `unet/model.onnx` is damaged: cut short; copy it again";
+            return Err(KeeperError::Refused(reason.into()));
+        }
+        Ok(facts(
+            json!({ "family": "Stable Diffusion 1", "bytes": 5 << 20 }),
+        ))
     }
 
     fn has_element(&self, _: &str) -> bool {

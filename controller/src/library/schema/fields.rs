@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 use crate::library::models::Home;
 
 /// Every live control, for clients that draw what they find.
-pub(super) fn generation(home: &Home) -> Map<String, Value> {
+///
+/// - `references`: the model takes reference images.
+pub(super) fn generation(home: &Home, references: bool) -> Map<String, Value> {
     let mut fields = Map::new();
-    for part in [noise(home), guidance(), steadiness(), pictures(home)] {
+    for part in [noise(home), guidance(), steadiness(), pictures(references)] {
         match part {
             Value::Object(part) => fields.extend(part),
             _ => unreachable!("written as objects below"),
@@ -104,7 +106,7 @@ fn steadiness() -> Value {
 }
 
 /// Pictures beside the frames; reference images only where the model takes any.
-fn pictures(home: &Home) -> Value {
+fn pictures(references: bool) -> Value {
     let mut fields = json!({
         "colour_reference": {
             "anyOf": [{ "type": "string" }, { "type": "null" }], "default": null, "title": "Colour reference",
@@ -115,7 +117,7 @@ fn pictures(home: &Home) -> Value {
             "description": "How far the result takes on the colours of the colour reference; nothing else of it",
         },
     });
-    if home.takes_references() {
+    if references {
         fields["vace_context_scale"] = json!({
             "type": "number", "default": 1.0, "minimum": 0.0, "maximum": 2.0, "title": "Reference scale",
             "description": "How much the reference images (vace_ref_images) count",
@@ -135,7 +137,7 @@ mod tests {
         gst::init().unwrap();
         gstscopediffusion::plugin_register_static().unwrap();
         let element = gst::ElementFactory::make("scopediffusion").build().unwrap();
-        for (name, field) in generation(&Home::BuiltIn) {
+        for (name, field) in generation(&Home::BuiltIn, true) {
             let wire = match name.as_str() {
                 "denoising_steps" => "denoising_step_list",
                 "base_seed" => "seed",
