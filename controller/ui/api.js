@@ -90,6 +90,24 @@ export async function recordingLink(id) {
   return { address: URL.createObjectURL(new Blob(pieces, { type })), name };
 }
 
+/** Stores a file among the server's assets, under this name. */
+export async function upload(name, blob) {
+  const path = `/api/v1/assets?filename=${encodeURIComponent(name)}`;
+  // Words are all that goes through a socket.
+  if (isCarried) return call("POST", path, { _base64_content: await base64(blob), _content_type: blob.type });
+  return (await request("POST", path, blob)).json();
+}
+
+async function base64(blob) {
+  let text = "";
+  for (const byte of new Uint8Array(await blob.arrayBuffer())) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+/** A stored file. A plain address would not carry the token. */
+export const asset = async (name) =>
+  (await request("GET", `/api/v1/assets/${name.split("/").map(encodeURIComponent).join("/")}`)).blob();
+
 export const cloudStatus = (signal) => call("GET", "/api/v1/cloud/status", undefined, signal);
 /** Answers once the credentials are accepted or refused; `wish` may leave out what the server has configured. */
 export const connectCloud = (wish) => call("POST", "/api/v1/fal/connect", wish);
@@ -131,7 +149,8 @@ async function request(method, path, body, signal, options = {}) {
   const headers = {};
   const token = sessionStorage.getItem(TOKEN_KEY);
   if (token) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isFile ? body.type : "application/json";
 
   const timeout = AbortSignal.timeout(REPLY_WITHIN_MS);
   let response;
@@ -139,7 +158,7 @@ async function request(method, path, body, signal, options = {}) {
     response = await carry(path, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || isFile ? body : JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       cache: "no-store",
       ...options,

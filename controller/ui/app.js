@@ -4,6 +4,7 @@
 // on <body> as `data-state`; the style sheet and the tests read it there.
 
 import * as api from "./api.js";
+import { showAbout, showUnusable } from "./about.js";
 import { CloudSwitch } from "./cloud.js";
 import { element } from "./element.js";
 import { Figures } from "./figures.js";
@@ -11,8 +12,9 @@ import { bindKeys } from "./keys.js";
 import { announce, explain, forgetErrors, hideCard, say, sayError, showCard } from "./messages.js";
 import { ordered, ready, routing } from "./models.js";
 import { Parameters } from "./parameters.js";
+import { Pictures } from "./pictures.js";
 import { Prompts } from "./prompts.js";
-import { preferredSize } from "./schema.js";
+import { isOneSize, preferredSize } from "./schema.js";
 import { Recording } from "./recording.js";
 import { Session } from "./session.js";
 import { ShareSwitch } from "./share.js";
@@ -41,6 +43,7 @@ const source = new Source(by("input-picture"));
 const picker = new SourcePicker(source);
 const prompts = new Prompts(by("prompts"));
 const parameters = new Parameters(by("live-fields"), by("load-fields"));
+const pictures = new Pictures();
 const figures = new Figures(by("figures"), by("output-video"), source);
 const recording = new Recording();
 const cloud = new CloudSwitch();
@@ -100,7 +103,12 @@ async function start() {
   const { signal } = attempt;
   setState("loading");
   try {
-    await ready(chosen, { ...size(), ...parameters.loadParams() }, { signal, tell: showCard });
+    chosen.model_info = await ready(
+      chosen,
+      { ...size(), ...parameters.loadParams() },
+      { signal, tell: showCard },
+    );
+    showAbout(model());
     setState("connecting");
     showCard({ title: "Connecting", text: "Agreeing on a way for the pictures", progress: true });
     // Without the list the page still works on one network, so a missing list is no reason to give up.
@@ -173,6 +181,7 @@ function hear({ type, parameters: patch, detail, message, hint, error }) {
   if (type === "parameters_updated" && patch) {
     parameters.reflect(patch);
     prompts.reflect(patch);
+    pictures.reflect(patch);
     share.reflect(patch);
     if (typeof patch.paused === "boolean" && isOn()) setState(patch.paused ? "paused" : "live");
   } else if (type === "error" || type === "warning") {
@@ -185,7 +194,7 @@ function hear({ type, parameters: patch, detail, message, hint, error }) {
 }
 
 function initialParameters(chosen) {
-  const initial = { ...routing(chosen, picker.mode), ...parameters.initial(), ...share.initial() };
+  const initial = { ...routing(chosen, picker.mode), ...parameters.initial(), ...pictures.initial(), ...share.initial() };
   if (picker.inputSource.enabled) initial.input_source = picker.inputSource;
   return chosen.supports_prompts === false ? initial : { ...initial, ...prompts.initial() };
 }
@@ -276,7 +285,8 @@ function applySize() {
 }
 
 function offerSizes(wanted) {
-  const all = SIZES.includes(wanted) ? SIZES : [...SIZES, wanted];
+  const some = isOneSize(model()) ? [] : SIZES;
+  const all = some.includes(wanted) ? some : [...some, wanted];
   by("size").replaceChildren(...all.map((value) => element("option", { value }, value.replace("x", " × "))));
   by("size").value = wanted;
   applySize();
@@ -286,7 +296,9 @@ function applyModel() {
   const chosen = model();
   picker.setModel(chosen);
   prompts.setModel(chosen);
+  pictures.setModel(chosen);
   by("model-note").textContent = api.asSentence(chosen?.description);
+  showAbout(chosen);
   const { width, height } = preferredSize(chosen, picker.mode);
   offerSizes(`${width}x${height}`);
   drawParameters();
@@ -314,7 +326,9 @@ async function begin() {
   setState("idle");
   showIdleCard();
   try {
-    models = ordered((await api.schemas()).pipelines);
+    const { pipelines, unusable } = await api.schemas();
+    models = ordered(pipelines);
+    showUnusable(unusable);
   } catch (error) {
     fail(explain(error), { error });
     return;
@@ -343,7 +357,7 @@ async function applyAddress() {
   const wantedSource = wanted.get("source");
   const hasSource = !ADDRESS_SOURCES.includes(wantedSource) || (await picker.use(wantedSource));
   const wantedSize = wanted.get("size");
-  if (/^\d+(x\d+)?$/.test(wantedSize ?? ""))
+  if (!isOneSize(model()) && /^\d+(x\d+)?$/.test(wantedSize ?? ""))
     offerSizes(wantedSize.includes("x") ? wantedSize : `${wantedSize}x${wantedSize}`);
   if (wanted.has("fps")) setRate(Number(wanted.get("fps")));
   if (wanted.has("prompt")) prompts.setText(wanted.get("prompt"));
@@ -386,7 +400,10 @@ by("rate").addEventListener("change", () => setRate(Number(by("rate").value)));
 by("stamp").addEventListener("change", () => {
   source.stamped = by("stamp").checked;
 });
-cloud.addEventListener("change", ({ detail }) => nameMachine(detail));
+cloud.addEventListener("change", ({ detail }) => {
+  nameMachine(detail);
+  pictures.setAway(Boolean(detail.app_id) && detail.stage === "live");
+});
 picker.addEventListener("change", () => {
   drawParameters();
   if (picker.mode === "video") change({ input_source: picker.inputSource });
@@ -395,6 +412,7 @@ share.addEventListener("change", ({ detail }) => change(detail));
 figures.addEventListener("silence", lose);
 figures.addEventListener("metrics", ({ detail }) => recording.reflect(detail.metrics.recordings, detail.id));
 prompts.addEventListener("change", ({ detail }) => change(detail));
+pictures.addEventListener("change", ({ detail }) => change(detail));
 parameters.addEventListener("change", ({ detail }) => change(detail));
 stillness.addEventListener("change", () => {
   source.resting = stillness.matches && !isBusy();

@@ -19,13 +19,15 @@ export function ordered(pipelines) {
     .sort((a, b) => rank(a) - rank(b));
 }
 
-/** Has the model in memory when it returns. `tell({ title, text, progress })` hears of every stage. */
+/** Has the model in memory when it returns; what is known of it then. `tell({ title, text, progress })` hears of every stage. */
 export async function ready(model, loadParams, { signal, tell }) {
   if (model.requires_models) await fetchFiles(model, { signal, tell });
   tell({ title: `Loading ${model.name ?? model.id}`, text: "Asking the server", progress: true });
   await api.loadPipelines([{ node_id: model.id, pipeline_id: model.id, load_params: loadParams }], signal);
+  let info = null;
   await poll(signal, async () => {
     const status = await api.pipelineStatus(signal);
+    info = status.model_info;
     if (status.status === "loaded") return true;
     if (status.status === "error") {
       // Sentences of the elements bring their remedy along, behind a semicolon.
@@ -39,6 +41,7 @@ export async function ready(model, loadParams, { signal, tell }) {
     tell({ title: `Loading ${model.name ?? model.id}`, text: status.loading_stage ?? "", progress: fraction(status) });
     return false;
   });
+  return info ?? model.model_info;
 }
 
 /** The part of the initial parameters that says where pictures come from and go: input, model, output. */

@@ -5,7 +5,7 @@
 const WIRE_NAMES = { denoising_steps: "denoising_step_list", base_seed: "seed" };
 
 /** Set elsewhere on the page, or not by hand at all. */
-const NOT_DRAWN = new Set(["height", "width", "prompts", "input_size", "ctrl_input"]);
+const NOT_DRAWN = new Set(["height", "width", "prompts", "input_size", "ctrl_input", "vace_context_scale"]);
 
 /** Fields worth a control when a schema marks none with `ui`. */
 const DRAWN_UNMARKED = new Set(["denoising_steps", "noise_scale", "noise_controller", "base_seed", "manage_cache"]);
@@ -107,6 +107,12 @@ const bump = (value, type, by) => (value === undefined ? undefined : type === "i
 function titled(name) {
   const words = name.replaceAll("_", " ").trim();
   return words[0].toUpperCase() + words.slice(1).toLowerCase();
+}
+
+/** Whether a model works at one size only. */
+export function isOneSize(model) {
+  const { minimum, maximum } = model?.config_schema?.properties?.width ?? {};
+  return minimum !== undefined && minimum === maximum;
 }
 
 /** The pictures' size a model likes best in one mode. */

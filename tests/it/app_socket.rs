@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use scope_tests::peer::colour;
-use scope_tests::{Controller, Peer, house, programs};
+use scope_tests::{Controller, Page, Peer, house, programs};
 use serde_json::{Value, json};
 
 /// Looks at pictures until one satisfies.
@@ -179,29 +179,20 @@ fn the_deployment_is_python_and_its_image_takes_what_the_repository_has() -> Res
 #[test]
 fn the_page_lives_on_one_socket() -> Result<()> {
     let controller = Controller::start()?;
-    let mut browser = Peer::browser()?;
-    let url = format!(
-        "http://{}/?transport=socket&autostart=1&source=camera&model=scope-tiny&prompt=blueprint&size=256",
-        controller.address
-    );
+    let presets = "transport=socket&source=camera&model=scope-tiny&prompt=blueprint&size=256";
+    let mut page = Page::live(&controller, presets)?;
 
-    browser.ask("open", json!({"url": url}))?;
-    browser.ask("reaches", json!({"state": "live", "timeout": 60}))?;
-
-    let end = Instant::now() + Duration::from_secs(20);
-    while !blue(colour(&browser.ask("look", json!({}))?, "mean")?) {
-        ensure!(Instant::now() < end, "no blue picture");
-    }
-    let traffic = browser.ask("traffic", json!({}))?;
+    page.shows("a blue picture", blue)?;
+    let traffic = page.ask("traffic", json!({}))?;
     assert_eq!(traffic["sockets"], json!(["/ws"]));
     let calls = traffic["calls"].as_array().into_iter().flatten();
     let api: Vec<_> = calls
         .filter(|call| call.to_string().contains("/api/"))
         .collect();
     assert!(api.is_empty(), "beside the socket: {api:?}");
-    assert_eq!(browser.ask("complaints", json!({}))?["errors"], json!([]));
+    page.is_sound()?;
 
-    browser.ask("close", json!({}))?;
+    page.ask("close", json!({}))?;
     controller.wait_for_sessions(0, Duration::from_secs(5))
 }
 

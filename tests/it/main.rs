@@ -14,6 +14,7 @@ mod layers;
 mod licences;
 mod no_copy;
 mod obs;
+mod page;
 mod peers;
 mod pipelines;
 mod processor_contract;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use scope_tests::peer::{colour, distance};
-use scope_tests::{Controller, Peer, film};
+use scope_tests::{Controller, Page, Peer, film};
 use serde_json::{Value, json};
 
 /// A controller with one client whose picture is drawn as a blueprint.
@@ -142,11 +142,7 @@ fn a_client_that_closes_in_mid_recording_leaves_it_to_be_fetched() -> Result<()>
 fn the_cloud_comes_and_goes_within_one_recording() -> Result<()> {
     let far = Controller::start()?;
     far.load("scope-tiny", &json!({"width": 256, "height": 256}))?;
-    let config = format!(
-        "[cloud]\napp_id = \"local/scope\"\nrun_url = \"ws://{}\"\nauth = \"none\"\npath = \"webrtc\"\n",
-        far.address
-    );
-    let near = Controller::start_configured(&config, &[])?;
+    let near = Controller::start_configured(&far.as_cloud(), &[])?;
     near.load("passthrough", &json!({}))?;
     let mut client = Peer::client(&near)?;
     let id = client.offer(json!({"mode": "legacy", "prompts": ["blueprint"]}))?;
@@ -179,34 +175,13 @@ fn the_cloud_comes_and_goes_within_one_recording() -> Result<()> {
     Ok(())
 }
 
-/// A page that draws a blueprint of the test pattern.
-fn open_page(browser: &mut Peer, controller: &Controller, more: &str) -> Result<()> {
-    let url = format!(
-        "http://{}/?autostart=1&source=test&model=scope-tiny&prompt=blueprint&size=256{more}",
-        controller.address
-    );
-    browser.ask("open", json!({"url": url}))?;
-    browser.ask("reaches", json!({"state": "live", "timeout": 60}))?;
-    Ok(())
-}
-
-/// Waits until the page's timer has counted so far, in the form `0:02`.
-fn wait_for_time(browser: &mut Peer, time: &str) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let shown = browser.ask("text", json!({"of": "record-time"}))?;
-        if shown["text"].as_str() >= Some(time) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "the timer shows {shown}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
+/// What a page is opened with that draws a blueprint of the test pattern.
+const BLUEPRINT: &str = "source=test&model=scope-tiny&prompt=blueprint&size=256";
 
 /// Saves what the link offers, and watches it.
-fn save(browser: &mut Peer, controller: &Controller) -> Result<Value> {
+fn save(page: &mut Page, controller: &Controller) -> Result<Value> {
     let file = controller.home().join("saved.mp4");
-    browser.ask("save", json!({"on": "record-link", "to": file}))?;
+    page.ask("save", json!({"on": "record-link", "to": file}))?;
     let film = film::watch(&file)?;
     let [red, _, blue] = colour(&json!({"mean": film["colours"][1]}), "mean")?;
     ensure!(blue > red + 25.0, "a blueprint is blue: {film}");
@@ -216,41 +191,32 @@ fn save(browser: &mut Peer, controller: &Controller) -> Result<Value> {
 #[test]
 fn the_page_records_and_offers_the_file() -> Result<()> {
     let controller = Controller::start()?;
-    let mut browser = Peer::browser()?;
-    open_page(&mut browser, &controller, "")?;
+    let mut page = Page::live(&controller, BLUEPRINT)?;
 
-    browser.ask("click", json!({"on": "record"}))?;
-    wait_for_time(&mut browser, "0:03")?;
-    browser.ask("click", json!({"on": "record"}))?;
+    page.click("record")?;
+    page.says("record-time", |time| time >= "0:03")?;
+    page.click("record")?;
 
-    let film = save(&mut browser, &controller)?;
+    let film = save(&mut page, &controller)?;
     let length = seconds(&film)?;
     assert!((2.5..6.0).contains(&length), "{film}");
-    let label = browser.ask("text", json!({"of": "record-link"}))?;
-    assert!(
-        label["text"]
-            .as_str()
-            .is_some_and(|text| text.contains("(0:0")),
-        "{label}"
-    );
-    assert_eq!(browser.ask("complaints", json!({}))?["errors"], json!([]));
-    Ok(())
+    let label = page.text("record-link")?;
+    assert!(label.contains("(0:0"), "{label}");
+    page.is_sound()
 }
 
 #[test]
 fn the_page_records_through_its_socket_too_and_keeps_what_a_stop_ends() -> Result<()> {
     let controller = Controller::start()?;
-    let mut browser = Peer::browser()?;
-    open_page(&mut browser, &controller, "&transport=socket")?;
+    let mut page = Page::live(&controller, &format!("{BLUEPRINT}&transport=socket"))?;
 
-    browser.ask("click", json!({"on": "record"}))?;
-    wait_for_time(&mut browser, "0:02")?;
-    browser.ask("click", json!({"on": "stop"}))?;
+    page.click("record")?;
+    page.says("record-time", |time| time >= "0:02")?;
+    page.click("stop")?;
 
-    let film = save(&mut browser, &controller)?;
+    let film = save(&mut page, &controller)?;
     assert!(film["frames"].as_u64() >= Some(15), "{film}");
-    let traffic = browser.ask("traffic", json!({}))?;
+    let traffic = page.ask("traffic", json!({}))?;
     assert!(!traffic["calls"].to_string().contains("/api/"), "{traffic}");
-    assert_eq!(browser.ask("complaints", json!({}))?["errors"], json!([]));
-    Ok(())
+    page.is_sound()
 }

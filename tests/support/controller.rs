@@ -205,6 +205,14 @@ impl Controller {
         self.home.path()
     }
 
+    /// The configuration of another one whose cloud is this one.
+    pub fn as_cloud(&self) -> String {
+        format!(
+            "[cloud]\napp_id = \"local/scope\"\nrun_url = \"ws://{}\"\nauth = \"none\"\npath = \"webrtc\"\n",
+            self.address
+        )
+    }
+
     /// Everything it wrote so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()

@@ -1,6 +1,7 @@
 //! Real peers and shared ground for the tests of the whole house.
 //!
-//! [`Controller`] runs the built `gst-scope` as a user would, [`Peer`] an independent client of it (aiortc, Chromium).
+//! [`Controller`] runs the built `gst-scope` as a user would, [`Peer`] an independent client of it (aiortc, Chromium),
+//! [`Page`] the web page in such a Chromium.
 //! [`FalApp`] is an independent far end of the cloud path.
 //! What is missing on the machine is an error with the command that brings it, never a skipped test: a test that
 //! did not run has proved nothing.
@@ -18,6 +19,7 @@ pub mod film;
 pub mod house;
 pub mod http;
 pub mod inspect;
+pub mod page;
 pub mod peer;
 pub mod pipewire;
 pub mod programs;
@@ -27,5 +29,6 @@ pub mod turn;
 pub use cloud::Cloud;
 pub use controller::Controller;
 pub use fal::FalApp;
+pub use page::Page;
 pub use peer::Peer;
 pub use turn::Turn;

@@ -4,6 +4,7 @@ Chromium's fake camera stands in for a real one: a green picture with a counter 
 """
 
 import asyncio
+import base64
 import sys
 import tempfile
 import urllib.parse
@@ -47,6 +48,19 @@ RATE = """async (seconds) => {
   return { fps: count / (performance.now() - began) * 1000, quality: video.getVideoPlaybackQuality().totalVideoFrames };
 }"""
 
+# What the system does when files are dropped or pasted.
+BRING = """([selector, contents, how]) => {
+  const given = new DataTransfer();
+  for (const [name, base64] of contents) {
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    given.items.add(new File([bytes], name, { type: `image/${name.split('.').at(-1)}` }));
+  }
+  const about = { bubbles: true, cancelable: true };
+  const event = how === 'paste' ? new ClipboardEvent('paste', { ...about, clipboardData: given })
+                                : new DragEvent('drop', { ...about, dataTransfer: given });
+  document.querySelector(selector).dispatchEvent(event);
+}"""
+
 STATE = "(wanted) => wanted.includes(document.body.dataset.state)"
 
 
@@ -84,7 +98,26 @@ class Browser:
         await field.press("Enter")
 
     async def click(self, on, tab="one"):
-        await self.pages[tab].get_by_test_id(on).click()
+        await self.pages[tab].get_by_test_id(on).first.click()
+
+    async def choose(self, on, files, tab="one"):
+        """Gives files to a field for files."""
+        await self.pages[tab].get_by_test_id(on).set_input_files(files)
+
+    async def bring(self, on, files, how, tab="one"):
+        """Drops files on a part of the page, or pastes them there (`how`: drop, paste)."""
+        contents = [[path.rsplit("/", 1)[-1], base64.b64encode(open(path, "rb").read()).decode()] for path in files]
+        await self.pages[tab].evaluate(BRING, [f"[data-testid={on}]", contents, how])
+
+    async def slide(self, on, to, tab="one"):
+        await self.pages[tab].get_by_test_id(on).fill(str(to))
+
+    async def count(self, of, tab="one"):
+        """How many children a part of the page has."""
+        return {"count": await self.pages[tab].get_by_test_id(of).locator("> *").count()}
+
+    async def is_able(self, on, tab="one"):
+        return {"able": await self.pages[tab].get_by_test_id(on).is_enabled()}
 
     async def save(self, on, to, tab="one"):
         """Clicks on a link to a file, once it is there, and keeps the file."""
@@ -119,7 +152,8 @@ async def main():
                 headless=True, args=ARGUMENTS, viewport={"width": 1280, "height": 800},
             )
             browser = Browser(context)
-            names = ("open", "reaches", "look", "rate", "prompt", "click", "save", "text", "close", "complaints", "traffic")
+            names = ("open", "reaches", "look", "rate", "prompt", "click", "save", "text", "close", "complaints", "traffic",
+                     "choose", "bring", "slide", "count", "is_able")
             await driven.serve({name: getattr(browser, name) for name in names})
             await context.close()
 
