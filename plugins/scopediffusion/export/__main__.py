@@ -1,6 +1,6 @@
 """Turns a diffusers folder into a folder of ONNX graphs for the elements, and proves that it is right.
 
-    python export SRC OUT [--precision float16] [--taesd DIR] [--ip-adapter PATH] [--lora-inputs FILE …]
+    python export SRC OUT [--precision float16] [--taesd DIR] [--ip-adapter PATH] [--lora-inputs FILE …] [--cuda]
 
 Started by `gst-scope model export`, which brings the libraries; runs by itself where they are.
 """
@@ -30,6 +30,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--lora-inputs", type=Path, action="append", default=[])
     parser.add_argument("--size", type=size, help="WIDTHxHEIGHT of the pictures, fixed")
     parser.add_argument("--rows", type=int, help="rows of every call of the network, fixed")
+    parser.add_argument("--cuda", action="store_true", help="also write fused copies that run on CUDA alone")
     return parser.parse_args(words)
 
 

@@ -142,22 +142,31 @@ def free_axes(graph: Graph, fixed_rows: bool, fixed_size: bool) -> dict[str, dic
 def write(graph: Graph, folder: Path, axes: dict[str, dict[int, str]]) -> Path:
     """Trace the part and write `<role>/model.onnx` and `<role>/model.onnx_data`; returns the former."""
     raw = folder / graph.role / "raw"
-    raw.mkdir(parents=True)
-    names = list(graph.inputs)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(graph.module, tuple(graph.inputs.values()), str(raw / "raw.onnx"), input_names=names,
-                          output_names=graph.outputs, dynamic_axes=axes, opset_version=OPSET,
-                          do_constant_folding=True, dynamo=False)
+    trace(graph, raw, axes)
     path = folder / graph.role / "model.onnx"
-    gather(raw / "raw.onnx", path)
+    gather(onnx.load(str(raw / "raw.onnx"), load_external_data=False), raw, path)
     shutil.rmtree(raw)
     return path
 
 
-def gather(raw: Path, path: Path) -> None:
-    """Rewrite an export with all larger weights in one file beside the graph, one tensor in memory at a time."""
-    model = onnx.load(str(raw), load_external_data=False)
+def trace(graph: Graph, raw: Path, axes: dict[str, dict[int, str]], opsets: dict[str, int] | None = None) -> None:
+    """Trace the part into `raw/raw.onnx`, its weights wherever the exporter puts them in that folder.
+
+    - `opsets`: further domains of operations, with their versions.
+    """
+    raw.mkdir(parents=True)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(graph.module, tuple(graph.inputs.values()), str(raw / "raw.onnx"), input_names=list(graph.inputs),
+                          output_names=graph.outputs, dynamic_axes=axes, opset_version=OPSET, custom_opsets=opsets,
+                          do_constant_folding=True, dynamo=False)
+
+
+def gather(model: onnx.ModelProto, raw: Path, path: Path) -> None:
+    """Write a graph with all larger weights in one file beside it, one tensor in memory at a time.
+
+    - `raw`: folder of the files that its weights lie in, where they are not in memory.
+    """
     # Where in somebody's installation the nodes were traced is nobody's business, and larger than the graph.
     for node in model.graph.node:
         node.doc_string = ""
@@ -165,7 +174,7 @@ def gather(raw: Path, path: Path) -> None:
     data = path.with_name(path.name + "_data")
     with open(data, "wb") as out:
         for tensor in model.graph.initializer:
-            blob = content(tensor, raw.parent)
+            blob = content(tensor, raw)
             if blob is None:
                 continue
             grid = PAGE if len(blob) >= PAGED else ALIGNMENT

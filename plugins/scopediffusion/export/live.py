@@ -66,7 +66,7 @@ class Attention:
     def attend(self, attn, query, key, value):
         width, kind = query.shape[-1] // attn.heads, query.dtype
         heads = [x.view(x.shape[0], -1, attn.heads, width).transpose(1, 2) for x in (query, key, value)]
-        if self.wide:
+        if self.wide and kind != torch.float32:
             heads = [x.float() for x in heads]
         out = F.scaled_dot_product_attention(*heads)
         return out.transpose(1, 2).flatten(2).to(kind)

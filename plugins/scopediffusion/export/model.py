@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import adapters
+import fused
 import graphs
 import source as sources
 import step
@@ -51,6 +52,8 @@ class Export:
         self.wish, self.source, self.folder = wish, source, folder
         self.figures: list[verify.Figure] = []
         self.notes: list[str] = []
+        # What was fused in each part's copy for CUDA.
+        self.fused: dict[str, dict[str, int]] = {}
         self.lora_names = adapters.lora_names(wish.lora_inputs)
         self.scales = dict(zip(self.lora_names, LORA_SCALES * len(self.lora_names)))
         self.ip = adapters.find_ip_adapter(wish.ip_adapter, wish.image_encoder) if wish.ip_adapter else None
@@ -59,6 +62,8 @@ class Export:
         print(f"loading {self.source.folder.name}", flush=True)
         unet, encoders = self.load_networks()
         vae = self.load_vae()
+        # A small autoencoder has nothing to fuse: convolutions alone are as fast from the plain file.
+        self.fusable = {"unet", *(("vae_encoder", "vae_decoder") if type(vae).__name__ == "AutoencoderKL" else ())}
         self.trial = step.Trial(self.source, unet, vae, self.wish)
         context = self.text_encoders(encoders)
         tokens = self.image_encoder(unet) if self.ip else None
@@ -72,6 +77,9 @@ class Export:
         whole = self.trial.whole(self.folder)
         name = "float16" if any(figure.precision == "float16" for figure in self.figures) else "float32"
         self.figures.append(verify.compare("whole step", name, [whole], [self.trial.picture_out], None))
+        if self.fused:
+            self.note("of the copies for CUDA their graphs and weights were compared on the CPU, with the operations that "
+                      "only CUDA has written out in others; its kernels themselves have not run")
         self.copy_texts(vae)
         self.record()
 
@@ -229,11 +237,24 @@ class Export:
     def finish(self, graph: Graph, inputs: dict, expected: list, precision: str, axes: dict) -> None:
         """Writes the part and compares what the file computes with the reference."""
         graph.inputs = dict(inputs)
+        if self.wish.cuda and graph.role in self.fusable:
+            self.fuse(graph, expected, precision, axes)
         if precision == "float16":
             graph.inputs = halve(graph.module, graph.inputs)
         path = graphs.write(graph, self.folder, axes)
         got = verify.run(path, inputs)
         self.figures.append(verify.compare(graph.role, precision, got, expected, path))
+        gc.collect()
+
+    def fuse(self, graph: Graph, expected: list, precision: str, axes: dict) -> None:
+        """Writes the part's copy for CUDA and compares what can be compared without one."""
+        wide = self.range.wide if precision == "float16" else set()
+        path, counts = fused.write(graph, self.folder, axes, precision, wide, expected)
+        got = verify.run_written_out(path, graph.inputs, precision == "float16")
+        self.figures.append(verify.compare(f"{graph.role}, CUDA", precision, got, expected, path))
+        said = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        print(f"{'':>17}  in one operation each: {said or 'nothing'}", flush=True)
+        self.fused[graph.role] = counts
         gc.collect()
 
     def note(self, text: str) -> None:
@@ -269,7 +290,7 @@ class Export:
             "torch": torch.__version__.partition("+")[0], "diffusers": diffusers.__version__,
             "precision": self.wish.precision,
             "size": list(self.wish.size) if self.wish.size else None, "rows": self.wish.rows,
-            "loras": loras, "notes": self.notes,
+            "loras": loras, "cuda": self.fused, "notes": self.notes,
             "errors": [figure.record() for figure in self.figures],
         }
         (self.folder / "export.json").write_text(json.dumps(said, indent=2) + "\n")

@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import onnx
 import torch
 
+import fused
 import precision
 import tiny
 
@@ -32,7 +33,7 @@ class Exports(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.room = Path(tempfile.mkdtemp())
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            cls.models = {kind: tiny.make(kind, cls.room / "models" / kind) for kind in tiny.KINDS}
+            cls.models = {kind: tiny.make(kind, cls.room / "models" / kind) for kind in (*tiny.KINDS, tiny.WIDE)}
             tiny.taesd().save_pretrained(cls.room / "taesd")
             cls.ip = tiny.make_ip_adapter(cls.room / "ip", cls.models["sd15"])
             cls.ip_plus = tiny.make_ip_adapter(cls.room / "plus", cls.models["xl"], plus=True)
@@ -151,6 +152,72 @@ class Exports(unittest.TestCase):
         self.export("xl", "--ip-adapter", self.ip_plus, "--lora-inputs", self.lora_xl, "--taesd", self.room / "taesd")
         self.assertIn("lora_scale.neon", self.inputs("unet"))
         self.assertIn("lora_scale.neon", self.inputs("text_encoder"))
+
+    def cuda_graph(self, role: str):
+        return onnx.load(self.out / role / "model.cuda.onnx", load_external_data=False).graph
+
+    def test_copies_for_cuda_compute_the_same(self) -> None:
+        for kind, precision in (("xl", "float16"), ("lcm", "float16"), ("sd15", "float32")):
+            with self.subTest(kind):
+                self.out = self.room / "out" / f"cuda-{kind}"
+                said = self.export(kind, "--cuda", "--precision", precision)
+                allowed = 1e-2 if precision == "float16" else 1e-4
+                errors = {figure["graph"]: figure["largest"] / max(1.0, figure["scale"]) for figure in said["errors"]}
+                for role in ("unet", "vae_encoder", "vae_decoder"):
+                    self.assertLess(errors[f"{role}, CUDA"], allowed)
+                    self.assertGreater(said["cuda"][role]["NhwcConv"], 4)
+                attentions = sum(1 for node in self.graph("unet").node if node.op_type == "Softmax")
+                self.assertEqual(said["cuda"]["unet"]["MultiHeadAttention"], attentions)
+                self.assertIn("its kernels themselves have not run", " ".join(said["notes"]))
+                # With the plain files nothing has changed.
+                self.assertEqual({node.domain for node in self.graph("unet").node}, {""})
+
+    def test_a_copy_of_real_width_is_fused_whole_and_sound(self) -> None:
+        said = self.export(tiny.WIDE, "--cuda", "--taesd", self.room / "taesd")
+        self.assertEqual(list(said["cuda"]), ["unet"], "a small autoencoder has nothing to fuse")
+        graph = self.cuda_graph("unet")
+        for kind in ("GroupNorm", "SkipGroupNorm", "BiasSplitGelu", "SkipLayerNormalization", "BiasAdd"):
+            self.assertIn(kind, said["cuda"]["unet"])
+        operations = {node.op_type for node in graph.node}
+        self.assertFalse(operations & {"Conv", "Softmax", "InstanceNormalization", "Erf"}, operations)
+        names = [node.name for node in graph.node]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertTrue(any(name.endswith("/conv1/NhwcConv") for name in names), "adapters are merged by layers' names")
+        self.assertTrue(any(name.endswith("/attn1/to_q/MatMul") for name in names))
+        self.assertLess(len(graph.node), len(self.graph("unet").node) / 2)
+        kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type in ("GroupNorm", "SkipGroupNorm"):
+                self.assertEqual([kinds[name] for name in node.input[1:3]], [onnx.TensorProto.FLOAT] * 2)
+        for tensor in graph.initializer:
+            places = {entry.value for entry in tensor.external_data if entry.key == "location"}
+            self.assertLessEqual(places, {"model.cuda.onnx_data"})
+        ports = lambda found: [(port.name, port.type) for port in (*found.input, *found.output)]
+        self.assertEqual(ports(graph), ports(self.graph("unet")))
+
+    def test_a_copy_for_cuda_has_the_adapters_too_and_its_wide_scores_in_float32(self) -> None:
+        with mock.patch.object(precision, "SCORES", 1e-3):
+            said = self.export("sd15", "--cuda", "--ip-adapter", self.ip, "--lora-inputs", self.lora)
+        graph = self.cuda_graph("unet")
+        self.assertLessEqual({"ip_hidden_states", "ip_scale", "lora_scale.ink_v2"}, {port.name for port in graph.input})
+        casts = [node.name for node in graph.node if node.name.endswith("_wide_0")]
+        self.assertEqual(len(casts), said["cuda"]["unet"]["MultiHeadAttention"])
+
+    def test_a_copy_for_cuda_that_came_out_wrong_is_refused(self) -> None:
+        sound = fused.fuse
+
+        def turned(model, kind):
+            """One convolution's weights lie the wrong way round."""
+            model = sound(model, kind)
+            weights = {tensor.name: tensor for tensor in model.graph.initializer}
+            weight = next(weights[node.input[1]] for node in model.graph.node
+                          if node.op_type == "NhwcConv" and weights[node.input[1]].dims[1] == 3)
+            weight.CopyFrom(onnx.numpy_helper.from_array(
+                onnx.numpy_helper.to_array(weight).transpose(0, 2, 1, 3).copy(), weight.name))
+            return model
+
+        with mock.patch.object(fused, "fuse", turned):
+            self.assertIn("vae_encoder, CUDA is off by", self.refused(self.models["sd15"], self.out, "--cuda"))
 
     def test_what_is_no_model_is_refused_and_leaves_nothing(self) -> None:
         model = self.models["sd15"]

@@ -41,6 +41,9 @@ pub(super) struct Export {
     /// The only number of rows that a call of the network has; otherwise any number goes
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
     rows: Option<u32>,
+    /// Also write fused copies of the heavy graphs, which run on CUDA alone; they take as much room again
+    #[arg(long)]
+    cuda: bool,
     /// Python with the packages already in it, in place of an environment set up here
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
@@ -60,6 +63,8 @@ const PROGRAM: &[(&str, &str)] = &[
     program!("__main__.py"),
     program!("adapters.py"),
     program!("draft.py"),
+    program!("expand.py"),
+    program!("fused.py"),
     program!("graphs.py"),
     program!("live.py"),
     program!("model.py"),
@@ -152,6 +157,9 @@ fn words(wish: &Export) -> Vec<OsString> {
     }
     if let Some(rows) = wish.rows {
         option("--rows", rows.to_string().into());
+    }
+    if wish.cuda {
+        words.push("--cuda".into());
     }
     // Last, and behind a sign that no name is an option, whatever it begins with.
     words.extend([
@@ -275,6 +283,7 @@ mod tests {
                 "640x384",
                 "--rows",
                 "2",
+                "--cuda",
             ])
         };
 
@@ -283,7 +292,7 @@ mod tests {
             .map(|word| word.into_string().unwrap())
             .collect();
 
-        let line = "--precision float16 --lora-inputs ink --lora-inputs oil --size 640x384 --rows 2 -- --help out";
+        let line = "--precision float16 --lora-inputs ink --lora-inputs oil --size 640x384 --rows 2 --cuda -- --help out";
         assert_eq!(words.join(" "), line);
     }
 
