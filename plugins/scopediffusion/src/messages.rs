@@ -127,7 +127,18 @@ pub(crate) fn model_info(facts: &Facts) -> gst::Structure {
         .field_if_some("rows", facts.fixed_rows.map(|rows| rows as u64))
         .field_if_some("provider-fallback", facts.fallback.as_deref())
         .field("graphs", graphs(facts))
+        .field("fused-copies", facts.has_fused)
+        .field("fused", gst::Array::new(facts.fused.iter().copied()))
+        .field_if_some("fused-refused", fused_refused(facts))
         .build()
+}
+
+/// Why copies of graphs for CUDA are not used, if any are not.
+fn fused_refused(facts: &Facts) -> Option<String> {
+    let refused = facts.fused_refused.iter();
+    let refused = refused.map(|(role, reason)| format!("{role}: {reason}"));
+    let refused = refused.collect::<Vec<_>>().join("; ");
+    (!refused.is_empty()).then_some(refused)
 }
 
 /// Who runs which graph: `unet = "cuda 780, cpu 12"`, numbers of operations.

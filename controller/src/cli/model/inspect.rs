@@ -175,6 +175,7 @@ fn facts(info: &gst::Structure) -> String {
         ("model", text("name")),
         ("family", format!("{} ({kind})", text("family"))),
         ("runs on", text("provider")),
+        ("files", files(info)),
         ("sizes", sizes),
         (
             "steps",
@@ -202,6 +203,24 @@ fn timing(stats: &gst::Structure, (width, height): (u32, u32), frames: u32) -> S
     )
 }
 
+/// Which files of its graphs are open.
+fn files(info: &gst::Structure) -> String {
+    let fused = info.get::<gst::Array>("fused");
+    let fused: Vec<String> = fused
+        .iter()
+        .flat_map(|roles| roles.iter())
+        .filter_map(|role| role.get().ok())
+        .collect();
+    let copies = info.get::<bool>("fused-copies").unwrap_or_default();
+    let refused = info.get::<String>("fused-refused");
+    match (fused.as_slice(), refused) {
+        (_, Ok(refused)) => format!("as exported; fused copy not used: {refused}"),
+        ([], _) if copies => "as exported; the fused copies are for CUDA alone".into(),
+        ([], _) => "as exported".into(),
+        (fused, _) => format!("fused for CUDA: {}", fused.join(", ")),
+    }
+}
+
 /// What would make a model faster, most telling first.
 fn advice(info: &gst::Structure) -> Vec<&'static str> {
     let truth = |name: &str| info.get::<bool>(name).unwrap_or_default();
@@ -214,6 +233,14 @@ fn advice(info: &gst::Structure) -> Vec<&'static str> {
     let mut advice = Vec::new();
     if on_cpu && !custom {
         advice.push("an NVIDIA GPU: install ONNX Runtime for it with `.setup/onnxruntime cuda13`");
+    }
+    let on_cuda = info
+        .get::<String>("provider")
+        .is_ok_and(|provider| provider == "cuda");
+    if on_cuda && !custom && !truth("fused-copies") {
+        advice.push(
+            "fused copies of its graphs for CUDA: export it with `gst-scope model export --cuda`",
+        );
     }
     if !truth("tiny-autoencoder") && !custom {
         advice.push(
@@ -270,6 +297,36 @@ mod tests {
         let facts = facts(&info);
         assert!(facts.contains("ink, oil: part of it"), "{facts}");
         assert!(facts.contains("reference images steer"), "{facts}");
+    }
+
+    #[test]
+    fn the_files_in_use_are_told_and_fused_copies_advised_on_cuda() {
+        gst::init().unwrap();
+        let told = |provider: &str, copies: bool, fused: &[&str], refused: Option<&str>| {
+            let info = gst::Structure::builder("info")
+                .field("provider", provider)
+                .field("fused-copies", copies)
+                .field("fused", gst::Array::new(fused.iter().copied()))
+                .field_if_some("fused-refused", refused)
+                .build();
+            let advised = advice(&info).iter().any(|advice| advice.contains("--cuda"));
+            (files(&info), advised)
+        };
+
+        assert_eq!(told("cpu", false, &[], None), ("as exported".into(), false));
+        assert_eq!(told("cuda", false, &[], None), ("as exported".into(), true));
+        let there = "as exported; the fused copies are for CUDA alone";
+        assert_eq!(told("cpu", true, &[], None), (there.into(), false));
+        let taken = "fused for CUDA: unet, vae_decoder";
+        assert_eq!(
+            told("cuda", true, &["unet", "vae_decoder"], None),
+            (taken.into(), false)
+        );
+        let (refused, advised) = told("cuda", true, &[], Some("unet: it is cut short"));
+        assert!(
+            refused.ends_with("not used: unet: it is cut short") && !advised,
+            "{refused}"
+        );
     }
 
     #[test]

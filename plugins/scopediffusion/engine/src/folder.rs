@@ -9,6 +9,7 @@
 
 mod adapters;
 mod config;
+mod fused;
 mod proof;
 mod survey;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::config::{AutoencoderConfig, ExportRecord, IndexConfig, UnetConfig};
+pub(crate) use self::fused::Files;
 pub use self::survey::Survey;
 use crate::error::EngineError;
 use crate::onnx::{self, Fault, Outline};
@@ -59,6 +61,8 @@ pub(crate) struct Part {
     role: &'static str,
     path: PathBuf,
     bytes: Option<&'static [u8]>,
+    /// A copy of it for CUDA, not looked at yet.
+    fused: Option<PathBuf>,
 }
 
 impl Part {
@@ -267,7 +271,10 @@ impl Root {
 
     /// The graph of a role: `model.onnx`, else the only ONNX file of its directory.
     fn graph(&self, role: &'static str) -> Result<Option<Part>, EngineError> {
-        let names = self.onnx_files(role);
+        let mut names = self.onnx_files(role);
+        let all = names.len();
+        names.retain(|name| name != fused::NAME);
+        let has_copy = names.len() < all;
         let name = match names.iter().find(|name| *name == "model.onnx") {
             Some(name) => name,
             None => match names.as_slice() {
@@ -290,6 +297,7 @@ impl Root {
             role,
             path: self.show(&file),
             bytes,
+            fused: has_copy.then(|| self.show(&format!("{role}/{}", fused::NAME))),
         }))
     }
 

@@ -10,11 +10,11 @@ mod cache;
 mod facts;
 mod image;
 pub(crate) mod inputs;
+mod load;
 mod network;
 mod rows;
 mod trial;
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::cache::Cache;
@@ -22,12 +22,10 @@ pub use self::facts::{Facts, Family};
 use self::network::Networks;
 pub(crate) use self::network::{Graphs, TIME_IDS};
 pub(crate) use self::rows::Rows;
-use crate::backend::ort::{Gauge, Opener, OrtBackend};
-use crate::backend::{Changes, Device, Graph, Opening, Provider, Tensor};
+use crate::backend::Tensor;
+use crate::backend::ort::Gauge;
 use crate::error::EngineError;
-use crate::folder::{Folder, Part};
-use crate::lora::{Lora, NewWeight};
-use crate::onnx::repair;
+use crate::folder::Folder;
 use crate::parameters::{Parameters, WeightedPrompt};
 use crate::prompt::{self, Condition};
 use crate::schedule::Schedule;
@@ -49,95 +47,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens the graphs of a folder on a device and tries each of them once.
-    ///
-    /// - `opening`: where; a [`Device`] alone keeps no cache.
-    /// - `loras`: adapters to merge into the weights, in this order.
-    /// - `progress`: told a sentence before each stage that takes time.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::ProviderUnavailable`] if the wanted provider cannot be used (with
-    /// [`Provider::Auto`] the CPU is used then, and [`Facts::fallback`] says why), [`EngineError::ModelFileCorrupt`] or
-    /// [`EngineError::ModelFileMissing`] if a graph does not open, [`EngineError::ModelUnsupported`]
-    /// if it opens but is not of a kind that the engine knows. The first three also of an adapter
-    /// that is missing, damaged or made for another model.
-    pub fn load(
-        folder: &Folder,
-        backend: &OrtBackend,
-        opening: impl Into<Opening>,
-        loras: &[Lora],
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Self, EngineError> {
-        let opening = opening.into();
-        let device = opening.device;
-        if device.provider == Provider::Auto {
-            let on = |provider| Opening {
-                device: Device { provider, ..device },
-                ..opening.clone()
-            };
-            return match Self::load(folder, backend, on(Provider::Cuda), loras, progress) {
-                Err(EngineError::ProviderUnavailable { reason, .. }) => {
-                    let mut model =
-                        Self::load(folder, backend, on(Provider::Cpu), loras, progress)?;
-                    model.facts.fallback = Some(reason);
-                    Ok(model)
-                }
-                loaded => loaded,
-            };
-        }
-        let opener = backend.on(&opening)?;
-        let adapted = adapters::merge_all(folder, &folder.merged(loras)?, progress)?;
-        let open = |part: &Part, weights: &[NewWeight], what, progress: &mut dyn FnMut(&str)| {
-            progress(&format!("Loading the {what} of {}", folder.name()));
-            let content = adapters::changed(part, weights)?;
-            let content = content.as_deref();
-            opener.open(part, Changes { content, weights })
-        };
-        let first = (&folder.text_encoder, &adapted.text_encoder);
-        let mut text_encoders = vec![open(first.0, first.1, "text encoder", progress)?];
-        if let Some(second) = &folder.text_encoder_2 {
-            let weights = &adapted.text_encoder_2;
-            text_encoders.push(open(second, weights, "second text encoder", progress)?);
-        }
-        let graphs = Graphs {
-            text_encoders,
-            unet: {
-                progress(&format!(
-                    "Loading the denoising network of {}",
-                    folder.name()
-                ));
-                open_unet(&opener, &folder.unet, &adapted.unet, progress)?
-            },
-            image_encoder: match &folder.image_encoder {
-                Some(part) => Some(open(part, &[], "image encoder", progress)?),
-                None => None,
-            },
-            encoder: open(&folder.vae_encoder, &[], "picture encoder", progress)?,
-            decoder: open(&folder.vae_decoder, &[], "picture decoder", progress)?,
-        };
-        progress(&format!("Trying {} once", folder.name()));
-        let provider = match device.provider {
-            Provider::Auto | Provider::Cpu => "cpu",
-            Provider::Cuda => "cuda",
-            Provider::TensorRt => "tensorrt",
-        };
-        let gauge = opener.gauge();
-        let assembled = Self::assemble(folder, graphs, provider).map_err(|error| match error {
-            EngineError::DeviceLost { reason, .. } => {
-                EngineError::ProviderUnavailable { provider, reason }
-            }
-            // Some drivers let graphs open that they cannot run.
-            EngineError::ModelUnsupported { reason, .. }
-                if provider != "cpu" && reason.contains("CUDA") =>
-            {
-                EngineError::ProviderUnavailable { provider, reason }
-            }
-            other => other,
-        })?;
-        Ok(Self { gauge, ..assembled })
-    }
-
     /// Checks the graphs against each other and the folder.
     pub(crate) fn assemble(
         folder: &Folder,
@@ -356,36 +265,6 @@ impl Model {
         let values = self.networks.decode_values(latent, sides, out);
         values.expect("the same has just gone well as bytes");
     }
-}
-
-/// Opens the denoising network; one whose timestep lacks an axis gets it, so that it can be batched.
-fn open_unet(
-    opener: &Opener<'_>,
-    part: &Part,
-    weights: &[NewWeight],
-    progress: &mut dyn FnMut(&str),
-) -> Result<Box<dyn Graph>, EngineError> {
-    let open = |content: Option<&[u8]>| opener.open(part, Changes { content, weights });
-    let changed = adapters::changed(part, weights)?;
-    let outline = part.outline()?;
-    let Some((timestep, sample)) = trial::scalar_timestep(&outline) else {
-        return open(changed.as_deref());
-    };
-    let content = match &changed {
-        Some(changed) => Cow::Borrowed(changed.as_slice()),
-        None => part.content()?,
-    };
-    let repaired = repair::give_timestep_an_axis(&content, timestep, sample);
-    // What opens is tried like any other; what does not is used as it came, step by step.
-    match repaired.map(|model| open(Some(&model))) {
-        Some(Ok(repaired)) => {
-            progress("Its timestep had no axis and got one: steps can share a call");
-            return Ok(repaired);
-        }
-        Some(Err(error)) => tracing::debug!(%error, "the repaired network does not open"),
-        None => {}
-    }
-    open(changed.as_deref())
 }
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ enum Form {
     Product,
     /// `[out, in]` or, for a convolution, `[out, in, kh, kw]`.
     Transposed,
+    /// `[out, kh, kw, in]`, of a convolution in a fused copy.
+    ChannelsLast,
 }
 
 /// The weights of one graph with adapters merged in, each with its scale.
@@ -127,6 +129,7 @@ fn targets(outline: &Outline) -> HashMap<String, (&TensorOutline, Form)> {
             "MatMul" => Form::Product,
             "Gemm" if !node.transposed => Form::Product,
             "Gemm" | "Conv" => Form::Transposed,
+            "NhwcConv" => Form::ChannelsLast,
             _ => return None,
         };
         let tensor = weights.get(node.inputs.get(1)?.as_str())?;
@@ -233,18 +236,21 @@ fn add(layer: &Layer, scale: f32, form: Form, weight: &mut NewWeight) -> Result<
     let (rank, out) = (layer.rank(), layer.up.shape[0]);
     let inputs: usize = layer.down.shape[1..].iter().product();
     let sides: Vec<usize> = weight.shape.iter().map(|side| *side as usize).collect();
+    // A linear layer's adapter may belong to a 1×1 convolution and the other way round.
+    let kernel = |sides: &[usize]| sides.iter().skip(1).product::<usize>();
+    let pixels = kernel(&layer.down.shape[1..]);
     let fits = match (form, sides.as_slice()) {
         (Form::Product, [i, o]) => (*i, *o) == (inputs, out),
         (Form::Transposed, [o, rest @ ..]) => {
-            // A linear layer's adapter may belong to a 1×1 convolution and the other way round.
-            let kernel = |sides: &[usize]| sides.iter().skip(1).product::<usize>();
-            *o == out
-                && rest.iter().product::<usize>() == inputs
-                && kernel(rest) == kernel(&layer.down.shape[1..])
+            *o == out && rest.iter().product::<usize>() == inputs && kernel(rest) == pixels
+        }
+        (Form::ChannelsLast, [o, height, width, i]) => {
+            *o == out && height * width == pixels && i * pixels == inputs
         }
         _ => false,
     };
-    let complete = weight.values.len() == inputs * out
+    let complete = inputs * out > 0
+        && weight.values.len() == inputs * out
         && layer.down.values.len() == rank * inputs
         && layer.up.values.len() == rank * out;
     if !fits || !complete {
@@ -261,6 +267,15 @@ fn add(layer: &Layer, scale: f32, form: Form, weight: &mut NewWeight) -> Result<
                 for (o, row) in weight.values.chunks_exact_mut(inputs).enumerate() {
                     let up = strength * layer.up.values[o * rank + k];
                     row.iter_mut().zip(down).for_each(|(w, d)| *w += up * d);
+                }
+            }
+            Form::ChannelsLast => {
+                for (o, row) in weight.values.chunks_exact_mut(inputs).enumerate() {
+                    let up = strength * layer.up.values[o * rank + k];
+                    let (channels, row) = (inputs / pixels, row.iter_mut().enumerate());
+                    row.for_each(|(at, w)| {
+                        *w += up * down[at % channels * pixels + at / channels];
+                    });
                 }
             }
             Form::Product => {
@@ -326,6 +341,7 @@ mod tests {
             (Form::Product, vec![3, 2]),
             (Form::Transposed, vec![2, 3]),
             (Form::Transposed, vec![2, 3, 1, 1]),
+            (Form::ChannelsLast, vec![2, 1, 1, 3]),
         ] {
             let plain = weight(&shape);
             let mut merged = plain.clone();
@@ -334,7 +350,9 @@ mod tests {
                 (0..inputs)
                     .map(|i| match form {
                         Form::Product => x[i] * weight.values[i * out + o],
-                        Form::Transposed => x[i] * weight.values[o * inputs + i],
+                        Form::Transposed | Form::ChannelsLast => {
+                            x[i] * weight.values[o * inputs + i]
+                        }
                     })
                     .sum()
             };
@@ -343,6 +361,35 @@ mod tests {
                 assert!((with - without - beside(o)).abs() < 1e-5, "{form:?} {o}");
             }
         }
+    }
+
+    #[test]
+    fn a_convolution_that_lies_channels_last_is_merged_alike() {
+        let (out, height, width, channels) = (2, 2, 1, 3);
+        let mut layer = layer([2, channels * height * width], [out, 2]);
+        layer.down.shape = vec![2, channels, height, width];
+        let mut usual = weight(&[out as i64, channels as i64, height as i64, width as i64]);
+        let turned = |values: &[f32]| -> Vec<f32> {
+            let place = |o, y, x, c| ((o * channels + c) * height + y) * width + x;
+            let mut turned = Vec::new();
+            for o in 0..out {
+                for y in 0..height {
+                    for x in 0..width {
+                        turned.extend((0..channels).map(|c| values[place(o, y, x, c)]));
+                    }
+                }
+            }
+            turned
+        };
+        let mut last = weight(&[out as i64, height as i64, width as i64, channels as i64]);
+        last.values = turned(&usual.values);
+
+        add(&layer, 0.7, Form::Transposed, &mut usual).unwrap();
+        add(&layer, 0.7, Form::ChannelsLast, &mut last).unwrap();
+
+        assert_eq!(last.values, turned(&usual.values));
+        let mut other = weight(&[2, 1, 2, 2]);
+        assert!(add(&layer, 0.7, Form::ChannelsLast, &mut other).is_err());
     }
 
     #[test]

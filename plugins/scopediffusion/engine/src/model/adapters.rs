@@ -13,18 +13,23 @@ pub(super) struct Adapted {
 }
 
 /// Reads all adapters and merges them; an adapter that does not fit is refused whole.
+///
+/// # Errors
+///
+/// Also the role of the graph that does not take an adapter, if it is one's.
 pub(super) fn merge_all(
     folder: &Folder,
     loras: &[Lora],
     progress: &mut dyn FnMut(&str),
-) -> Result<Adapted, EngineError> {
+) -> Result<Adapted, (Option<&'static str>, EngineError)> {
     if loras.is_empty() {
         return Ok(Adapted::default());
     }
     let mut adapters: Vec<(Layers, f32)> = Vec::with_capacity(loras.len());
     for lora in loras {
         progress(&format!("Merging the adapter {}", lora.path.display()));
-        adapters.push((lora::open(&lora.path)?, lora.scale));
+        let layers = lora::open(&lora.path).map_err(|error| (None, error))?;
+        adapters.push((layers, lora.scale));
     }
     let refuse = |at: usize, reason: String| {
         let name = loras
@@ -34,7 +39,7 @@ pub(super) fn merge_all(
     };
     let merged = |part: &Part, place| {
         let merged = lora::merge(part, place, &adapters);
-        merged.map_err(|(at, reason)| refuse(at, reason))
+        merged.map_err(|(at, reason)| (Some(part.role()), refuse(at, reason)))
     };
     let second = adapters.iter().position(|(layers, _)| {
         layers
@@ -43,7 +48,7 @@ pub(super) fn merge_all(
     });
     if let (None, Some(at)) = (&folder.text_encoder_2, second) {
         let reason = "it is for Stable Diffusion XL: it adapts a second text encoder".into();
-        return Err(refuse(at, reason));
+        return Err((None, refuse(at, reason)));
     }
     Ok(Adapted {
         unet: merged(&folder.unet, Place::Unet)?,

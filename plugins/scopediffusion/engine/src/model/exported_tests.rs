@@ -9,6 +9,7 @@ use super::tests::load_with;
 use super::*;
 use crate::frame::{FrameView, Layout};
 use crate::golden::{self, Golden, assert_close};
+use crate::lora::Lora;
 use crate::parameters::Patch;
 use crate::reference::Reference;
 

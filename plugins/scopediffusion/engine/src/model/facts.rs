@@ -78,6 +78,12 @@ pub struct Facts {
     pub fallback: Option<String>,
     /// For each graph, by its directory, which providers run how many of its operations.
     pub placement: Vec<(&'static str, Vec<(String, usize)>)>,
+    /// Whether the folder has fused copies of graphs for CUDA.
+    pub has_fused: bool,
+    /// Graphs that run from such a copy, by their directories.
+    pub fused: Vec<&'static str>,
+    /// Graphs that have a copy which is not used, and why.
+    pub fused_refused: Vec<(&'static str, String)>,
     /// Timesteps to use for video-to-video unless told otherwise, falling.
     pub default_video_steps: Vec<u16>,
     /// Timesteps to use for text-to-video unless told otherwise, falling.
@@ -154,6 +160,9 @@ pub(super) fn gather(folder: &Folder, found: &Found, provider: &str) -> Facts {
         provider: provider.into(),
         fallback: None,
         placement: Vec::new(),
+        has_fused: false,
+        fused: Vec::new(),
+        fused_refused: Vec::new(),
         default_video_steps,
         default_text_steps,
         token_width: found.token_width,

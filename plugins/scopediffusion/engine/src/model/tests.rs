@@ -6,7 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::backend::ort::OrtBackend;
+use crate::backend::{Device, Opening, Provider};
 use crate::golden;
+use crate::lora::Lora;
 use crate::onnx::tests::{bytes, far_weight, model, node, port, weight};
 use crate::onnx::wire::{Value, fields, text};
 

@@ -27,7 +27,7 @@ pub(crate) struct Outline {
 }
 
 /// One input.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct InputOutline {
     pub(crate) name: String,
     /// Its axes, where that is said; `None` is a free one.

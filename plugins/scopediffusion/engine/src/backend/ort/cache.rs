@@ -58,7 +58,7 @@ impl Entry {
         let beside = part.path().parent().filter(|dir| dir.is_dir());
         let size = size
             + beside
-                .map_or(Ok(0), |dir| hash_listing(dir, &mut hasher))
+                .map_or(Ok(0), |dir| hash_listing(dir, part, &mut hasher))
                 .ok()?;
         if size > LARGEST {
             return None;
@@ -161,12 +161,14 @@ fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> io::Result<u64> {
     }
 }
 
-/// Adds names, lengths and times of the files in a folder, in order; returns their length together.
-fn hash_listing(dir: &Path, hasher: &mut DefaultHasher) -> io::Result<u64> {
+/// Adds names, lengths and times of the files in a graph's folder, in order; returns their length together. What
+/// belongs to another graph there does not count.
+fn hash_listing(dir: &Path, part: &Part, hasher: &mut DefaultHasher) -> io::Result<u64> {
     let entries: io::Result<Vec<_>> = fs::read_dir(dir)?.collect();
     let mut entries = entries?;
     entries.sort_by_key(fs::DirEntry::file_name);
     let mut together = 0;
+    entries.retain(|entry| part.may_use(&entry.file_name().to_string_lossy()));
     for entry in entries {
         let about = entry.metadata()?;
         let time = about.modified()?.duration_since(UNIX_EPOCH);

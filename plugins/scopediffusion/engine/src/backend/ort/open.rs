@@ -31,6 +31,8 @@ pub(crate) struct Opener<'b> {
     queue: Option<Arc<Queue>>,
     /// Graphs turn bytes into numbers and back.
     picture_graphs: bool,
+    /// Graphs are opened from their fused copies.
+    fused: bool,
 }
 
 /// Tells how full a device is.
@@ -80,6 +82,8 @@ impl OrtBackend {
             device,
             cache_dir: opening.cache_dir.clone(),
             picture_graphs: queue.is_some(),
+            // Neither the CPU nor TensorRT has their operations.
+            fused: device.provider == Provider::Cuda,
             queue,
         })
     }
@@ -120,6 +124,25 @@ impl Opener<'_> {
     /// What tells how full the device is; `None` on the CPU.
     pub(crate) fn gauge(&self) -> Option<Gauge> {
         self.queue.clone().map(Gauge)
+    }
+
+    /// What people call the provider.
+    pub(crate) fn provider(&self) -> &'static str {
+        trouble::name(self.device.provider)
+    }
+
+    /// Whether graphs are opened from their fused copies where there are any.
+    pub(crate) fn takes_fused(&self) -> bool {
+        self.fused
+    }
+
+    /// The same, taking fused copies, which it then can run only if they are none.
+    #[cfg(test)]
+    pub(crate) fn with_fused(self) -> Self {
+        Self {
+            fused: true,
+            ..self
+        }
     }
 
     /// The same, with the graphs for pictures that a device has.
@@ -215,7 +238,8 @@ impl Opener<'_> {
             None => part.outline().ok(),
         };
         let channels_last = Wish {
-            channels_last: true,
+            // In a fused copy they do already.
+            channels_last: !part.is_fused(),
             ..PLAIN
         };
         let recording = Wish {
@@ -225,7 +249,9 @@ impl Opener<'_> {
         // Shapes that are computed are computed on the CPU, and that cannot be recorded.
         let fixed = outline.as_ref().is_some_and(Outline::is_fixed);
         let recorded = (fixed && part.role() != "text_encoder").then_some(recording);
-        recorded.into_iter().chain([channels_last, PLAIN]).collect()
+        let mut wishes: Vec<_> = recorded.into_iter().chain([channels_last, PLAIN]).collect();
+        wishes.dedup();
+        wishes
     }
 
     fn open_so(

@@ -67,6 +67,7 @@ pub(super) fn of_opening(part: &Part, device: Device, message: &str) -> EngineEr
         "Opset",
         "not a registered function",
         "Failed to find kernel",
+        "Could not find an implementation",
         "NOT_IMPLEMENTED",
     ];
     if any(message, &unknown) {
