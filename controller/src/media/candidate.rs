@@ -64,8 +64,7 @@ pub fn read(line: Option<&str>) -> Result<Verdict<'_>, String> {
     if typ != "typ" || !matches!(kind, "host" | "srflx" | "prflx" | "relay") {
         return refuse("has no known `typ`");
     }
-    if address.ends_with(".local") {
-        // A browser without camera permission hides its address behind an mDNS name, which a server cannot resolve.
+    if webrtc_live::ice::is_hidden(text) {
         return Ok(Verdict::Ignore("an mDNS name cannot be resolved here"));
     }
     if !transport.eq_ignore_ascii_case("udp") {

@@ -72,6 +72,7 @@ pub(crate) async fn answer(
     plan: &Plan,
     gathering: &Gathering,
 ) -> Result<String, MediaError> {
+    let offer = webrtc_live::ice::without_hidden(offer);
     let message = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes())
         .map_err(|_| MediaError::Negotiation("it is not SDP".into()))?;
     let offer = WebRTCSessionDescription::new(WebRTCSDPType::Offer, message);

@@ -46,6 +46,27 @@ pub fn prepare(webrtcbin: &gst::Element, addresses: &[IpAddr]) {
     }
 }
 
+/// Whether a candidate hides its address behind an mDNS name, as a browser does that may not use the camera.
+///
+/// Trap: webrtcbin 1.22 looks such a name up and, where nobody answers, keeps its agent for ever: a thread and six
+/// files for each connection. Nothing is lost without: the other side's own checks reach us and tell its address.
+///
+/// - `candidate`: `candidate:…`, with or without `a=`.
+#[must_use]
+pub fn is_hidden(candidate: &str) -> bool {
+    let address = candidate.split_ascii_whitespace().nth(4);
+    address.is_some_and(|address| address.to_ascii_lowercase().ends_with(".local"))
+}
+
+/// The description less its candidates that [`is_hidden`] is true of.
+#[must_use]
+pub fn without_hidden(sdp: &str) -> String {
+    let lines = sdp.split_inclusive('\n');
+    lines
+        .filter(|line| !(line.starts_with("a=candidate:") && is_hidden(line)))
+        .collect()
+}
+
 /// Whether this machine has no address but its own loopback. Where that cannot be told, libnice decides.
 fn only_loopback() -> bool {
     let Ok(four) = std::fs::read_to_string("/proc/net/fib_trie") else {
@@ -81,6 +102,20 @@ mod tests {
     use super::*;
 
     const LO: &str = "Main:\n  +-- 127.0.0.0/8 2 0 2\n     +-- 127.0.0.0/31 1 0 0\n        |-- 127.0.0.1\n           /32 host LOCAL\n     |-- 127.255.255.255\n           /32 link BROADCAST\n";
+
+    #[test]
+    fn candidates_behind_a_name_are_left_out_and_nothing_else() {
+        let sdp = "v=0\r\na=candidate:1 1 udp 9 f652c54d-1a4a.local 36284 typ host\r\n\
+                   a=candidate:2 1 udp 9 192.0.2.7 5 typ host\r\na=mid:x.local\r\n";
+
+        let left = without_hidden(sdp);
+
+        assert_eq!(
+            left,
+            "v=0\r\na=candidate:2 1 udp 9 192.0.2.7 5 typ host\r\na=mid:x.local\r\n"
+        );
+        assert!(is_hidden("candidate:1 1 udp 9 A.LOCAL 36284 typ host"));
+    }
 
     #[test]
     fn a_machine_with_only_loopback_is_recognised() {

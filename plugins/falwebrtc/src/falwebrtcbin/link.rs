@@ -217,6 +217,7 @@ impl Link {
 
     /// Takes the far end's description; [`Happened::Answered`] follows.
     pub(crate) fn apply_answer(&self, sdp: &str) -> Result<(), MediaError> {
+        let sdp = webrtc_live::ice::without_hidden(sdp);
         let message = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes())
             .map_err(|_| MediaError::Negotiation("the answer is not SDP".into()))?;
         self.chosen(&message)?;
@@ -302,6 +303,9 @@ impl Link {
     }
 
     pub(crate) fn add_candidate(&self, candidate: &IceCandidate) {
+        if webrtc_live::ice::is_hidden(&candidate.candidate) {
+            return;
+        }
         let line = candidate.sdp_mline_index.map_or(0, u32::from);
         self.webrtcbin
             .emit_by_name::<()>("add-ice-candidate", &[&line, &candidate.candidate]);
