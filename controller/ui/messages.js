@@ -55,10 +55,13 @@ export function showCard({ title, text = "", progress, action, act, isError = fa
   card.root.hidden = false;
   card.root.classList.toggle("is-error", isError);
   // The first line says what happened and what to do; a list of attempts below it is for whoever asks.
-  const [said, ...lines] = title.trim().split("\n");
+  const [first, ...lines] = title.trim().split("\n");
+  const said = lines.length > 0 ? first.replace(/[;,.]? tried:$/, ".") : first;
+  // Sentences of the elements bring their remedy along, behind the last semicolon.
+  const at = text ? -1 : said.lastIndexOf("; ");
   // Written only when different: a live region would read the same words again.
-  write(card.title, lines.length > 0 ? said.replace(/[;,.]? tried:$/, ".") : said);
-  write(card.text, text);
+  write(card.title, at < 0 ? said : `${said.slice(0, at)}.`);
+  write(card.text, at < 0 ? text : capital(said.slice(at + 2)));
   write(card.lines, lines.map((line) => line.trim()).join("\n"));
   card.more.hidden = lines.length === 0;
   if (isError) {
@@ -74,6 +77,8 @@ export function showCard({ title, text = "", progress, action, act, isError = fa
   card.action.textContent = action ?? "";
   onAction = act ?? (() => {});
 }
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function write(line, text) {
   if (line.textContent !== text.replaceAll("`", "")) line.replaceChildren(...spoken(text));

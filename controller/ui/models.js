@@ -38,7 +38,7 @@ export async function ready(model, loadParams, { signal, tell }) {
         status: 200,
       });
     }
-    tell({ title: `Loading ${model.name ?? model.id}`, text: status.loading_stage ?? "", progress: fraction(status) });
+    tell({ title: `Loading ${model.name ?? model.id}`, text: stageOf(status, model), progress: fraction(status) });
     return false;
   });
   return info ?? model.model_info;
@@ -64,6 +64,12 @@ export function routing(model, mode) {
     },
   };
 }
+
+/** The stage, without the model's id that the title above it says already. */
+const stageOf = ({ loading_stage: stage }, { id }) => {
+  const plain = (stage ?? "").replace(`${id}: `, "");
+  return plain.charAt(0).toUpperCase() + plain.slice(1);
+};
 
 /** A server may say how far it is, as a fraction; most only name the stage. */
 const fraction = ({ progress }) => (typeof progress === "number" ? progress : true);

@@ -2,10 +2,8 @@
 
 import { asSentence } from "./api.js";
 import { element, icon } from "./element.js";
+import { Patches } from "./patches.js";
 import { fieldsOf, readSteps } from "./schema.js";
-
-/** A dragged slider speaks this often at most; the last value always arrives. */
-const SPEAK_EVERY_MS = 60;
 
 /** Event: `change` (detail: the patch to send). */
 export class Parameters extends EventTarget {
@@ -13,8 +11,7 @@ export class Parameters extends EventTarget {
   #atLoad;
   #fields = [];
   #values = new Map();
-  #pending = {};
-  #timer = 0;
+  #patches = new Patches((detail) => this.dispatchEvent(new CustomEvent("change", { detail })));
 
   /** @param live where live controls go @param atLoad where those go that only count when the model is loaded */
   constructor(live, atLoad) {
@@ -79,7 +76,7 @@ export class Parameters extends EventTarget {
       field.control.show(field.initial);
       if (field.initial !== null) patch[field.wireName] = field.initial;
     }
-    this.#tell(patch);
+    this.#patches.tell(patch);
   }
 
   /** A null that nobody touched means "the server decides", so it is not said. */
@@ -91,17 +88,7 @@ export class Parameters extends EventTarget {
     this.#values.set(field.name, value);
     field.touched = true;
     // "The model's own" cannot be said to a running session; it counts from the next start on.
-    if (!field.atLoad && value !== null) this.#tell({ [field.wireName]: value });
-  }
-
-  #tell(patch) {
-    Object.assign(this.#pending, patch);
-    this.#timer ||= setTimeout(() => {
-      const detail = this.#pending;
-      this.#pending = {};
-      this.#timer = 0;
-      if (Object.keys(detail).length > 0) this.dispatchEvent(new CustomEvent("change", { detail }));
-    }, SPEAK_EVERY_MS);
+    if (!field.atLoad && value !== null) this.#patches.tell({ [field.wireName]: value });
   }
 }
 

@@ -7,6 +7,7 @@
 import * as api from "./api.js";
 import { element, icon } from "./element.js";
 import { announce, noteError } from "./messages.js";
+import { Patches } from "./patches.js";
 
 /** As many as the server takes. */
 const MOST_REFERENCES = 8;
@@ -16,7 +17,6 @@ const QUALITY = 0.92;
 /** Where they lie among the assets. */
 const FOLDER = "page";
 const COLOURS_TO_BEGIN_WITH = 0.7;
-const SPEAK_EVERY_MS = 60;
 
 const by = (id) => document.getElementById(id);
 
@@ -24,26 +24,25 @@ const by = (id) => document.getElementById(id);
 export class Pictures extends EventTarget {
   #references = new Shelf("references", MOST_REFERENCES);
   #colours = new Shelf("colours", 1);
-  #pending = {};
-  #timer = 0;
+  #patches = new Patches((detail) => this.dispatchEvent(new CustomEvent("change", { detail })));
   #takes = { references: false, colours: false };
   #away = false;
 
   constructor() {
     super();
-    this.#watch(this.#references, () => this.#tell(this.#referencePatch()));
+    this.#watch(this.#references, () => this.#patches.tell(this.#referencePatch()));
     this.#watch(this.#colours, () => {
       if (this.#colours.names.length > 0 && Number(by("colours-amount").value) === 0)
         show(by("colours-amount"), COLOURS_TO_BEGIN_WITH);
-      this.#tell(this.#colourPatch());
+      this.#patches.tell(this.#colourPatch());
     });
     by("references-scale").addEventListener("input", () => {
       show(by("references-scale"), by("references-scale").value);
-      this.#tell({ vace_context_scale: by("references-scale").valueAsNumber });
+      this.#patches.tell({ vace_context_scale: by("references-scale").valueAsNumber });
     });
     by("colours-amount").addEventListener("input", () => {
       show(by("colours-amount"), by("colours-amount").value);
-      this.#tell({ colour_transfer: by("colours-amount").valueAsNumber });
+      this.#patches.tell({ colour_transfer: by("colours-amount").valueAsNumber });
     });
     document.addEventListener("paste", (event) => this.#paste(event));
     show(by("references-scale"), 1);
@@ -78,6 +77,7 @@ export class Pictures extends EventTarget {
     if (typeof amount === "number") show(by("colours-amount"), amount);
     if (typeof colours === "string") this.#colours.set(colours ? [colours] : []);
     if (Array.isArray(references)) this.#references.set(references);
+    this.#mark();
   }
 
   #referencePatch() {
@@ -119,17 +119,6 @@ export class Pictures extends EventTarget {
     this.#colours.setAble(!this.#away);
     by("references-scale").disabled = this.#away || this.#references.names.length === 0;
     by("colours-amount").disabled = this.#away || this.#colours.names.length === 0;
-  }
-
-  /** A dragged slider speaks now and then; the last value always arrives. */
-  #tell(patch) {
-    Object.assign(this.#pending, patch);
-    this.#timer ||= setTimeout(() => {
-      const detail = this.#pending;
-      this.#pending = {};
-      this.#timer = 0;
-      this.dispatchEvent(new CustomEvent("change", { detail }));
-    }, SPEAK_EVERY_MS);
   }
 }
 
@@ -209,7 +198,6 @@ class Shelf extends EventTarget {
     this.#items = names.map((name) => had.get(name) ?? { name, title: titleOf(name), address: "" });
     for (const item of this.#items) if (!item.address) this.#fetch(item);
     this.#draw();
-    this.#tell("reflected");
   }
 
   async #fetch(item) {
@@ -279,8 +267,8 @@ class Shelf extends EventTarget {
     if (text) noteError(text);
   }
 
-  #tell(kind = "change") {
-    this.dispatchEvent(new Event(kind));
+  #tell() {
+    this.dispatchEvent(new Event("change"));
   }
 }
 

@@ -13,13 +13,13 @@ use super::error::ApiError;
 use super::extract::JsonObject;
 use super::issue::Issue;
 use super::parameters;
-use super::route::{self, Route};
+use super::route;
 use super::shape::{Shape, check_fields, optional};
 use crate::library::binding::{self, BindingError};
 use crate::library::loader::{Loader, Phase};
 use crate::library::node_graph::Stop;
 use crate::library::wish::Wish;
-use crate::session::{Parameters, Wanted};
+use crate::session::Parameters;
 
 /// How long models that a graph names may load.
 const LOADING: Duration = Duration::from_secs(300);
@@ -54,14 +54,8 @@ async fn start(
         node_parameters,
         of_graph,
     } = read(body)?;
-    let Route {
-        chain,
-        takes_input,
-        records,
-        sinks,
-        sources,
-    } = route::read(&mut sent)?;
-    let stops = chain.unwrap_or_default();
+    let route = route::read(&mut sent)?;
+    let stops = route.chain.as_deref().unwrap_or_default();
     if of_graph && stops.is_empty() {
         return Err(ApiError::bad_request(
             "no_pipeline",
@@ -70,36 +64,21 @@ async fn start(
         ));
     }
     if of_graph {
-        load(&state.library.loader, &stops).await?;
+        load(&state.library.loader, stops).await?;
     }
     let cloud_mode = state.cloud.is_wanted();
-    let (processors, mut initial_parameters, local) =
-        match binding::bind(Some(&stops), &state.library.loader) {
-            Ok((processors, loaded)) => (processors, loaded, true),
-            Err(_) if cloud_mode => (Vec::new(), Parameters::new(), false),
-            Err(error) => return Err(route::refused(&error)),
-        };
-    initial_parameters.extend(sent);
-    let input_mode = if takes_input { "video" } else { "text" };
+    let input_mode = if route.takes_input { "video" } else { "text" };
     let mut reply = json!({ "status": "ok", "input_mode": input_mode, "cloud_mode": cloud_mode });
     if of_graph {
         let ids: Vec<_> = stops.iter().map(|stop| &stop.pipeline_id).collect();
         reply["graph"] = true.into();
         reply["pipeline_ids"] = json!(ids);
-        reply["sink_node_ids"] = json!(sinks);
-        reply["source_node_ids"] = json!(sources);
+        reply["sink_node_ids"] = json!(route.sinks);
+        reply["source_node_ids"] = json!(route.sources);
     } else {
         reply["pipeline_id"] = stops.first().map(|stop| stop.pipeline_id.as_str()).into();
     }
-    let wanted = Wanted {
-        initial_parameters,
-        processors,
-        local,
-        takes_input,
-        records,
-        sinks,
-        node_parameters,
-    };
+    let wanted = route.wanted(sent, node_parameters, &state.library.loader, &state.cloud)?;
     state.sessions.start(wanted).await?;
     Ok(Json(reply))
 }

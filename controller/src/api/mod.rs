@@ -25,6 +25,7 @@ mod session;
 mod shape;
 mod stand_ins;
 mod webrtc;
+mod workflow;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -89,6 +90,7 @@ pub fn router(state: AppState) -> Router {
         .merge(input_sources::routes())
         .merge(logs::routes())
         .merge(loras::routes())
+        .merge(workflow::routes())
         .merge(stand_ins::routes())
         .route("/api", any(unknown_route))
         .route("/api/{*rest}", any(unknown_route))

@@ -4,16 +4,13 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::parameters;
-use super::route::{self, Route};
+use super::route;
 use super::shape::{Shape, check_fields, optional, required};
 use crate::cloud::Cloud;
-use crate::library::binding;
 use crate::library::loader::Loader;
-use crate::session::{Offer, Parameters, Wanted};
+use crate::session::Offer;
 
 /// Reads and checks a body; nothing is started yet.
-///
-/// With the cloud connected, a model that is not loaded here is no error: the cloud may have it.
 pub(super) fn read(
     mut body: Map<String, Value>,
     loader: &Loader,
@@ -36,35 +33,12 @@ pub(super) fn read(
     };
 
     let mut sent = sent;
-    let Route {
-        chain,
-        takes_input,
-        records,
-        sinks,
-        ..
-    } = route::read(&mut sent)?;
-    let (processors, mut initial_parameters, local) = match binding::bind(chain.as_deref(), loader)
-    {
-        Ok((processors, parameters)) => (processors, parameters, true),
-        Err(_) if cloud.is_wanted() => (Vec::new(), Parameters::new(), false),
-        Err(error) => return Err(route::refused(&error)),
-    };
-    initial_parameters.extend(sent);
+    let route = route::read(&mut sent)?;
+    let wanted = route.wanted(sent, Vec::new(), loader, cloud)?;
     let sdp = body
         .get("sdp")
         .and_then(Value::as_str)
         .unwrap_or_default()
         .to_owned();
-    Ok(Offer {
-        sdp,
-        wanted: Wanted {
-            initial_parameters,
-            processors,
-            local,
-            takes_input,
-            records,
-            sinks,
-            node_parameters: Vec::new(),
-        },
-    })
+    Ok(Offer { sdp, wanted })
 }

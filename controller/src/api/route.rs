@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use crate::library::binding::BindingError;
+use crate::cloud::Cloud;
+use crate::library::binding::{self, BindingError};
+use crate::library::loader::Loader;
 use crate::library::node_graph::{self, Chain, Stop};
-use crate::session::{Parameters, RecordNode};
+use crate::session::{Parameters, RecordNode, Wanted};
 
 /// The sink of a session without a node graph, as Scope calls it.
 const SINK: &str = "output";
@@ -78,8 +80,38 @@ pub(super) fn read(sent: &mut Parameters) -> Result<Route, ApiError> {
     })
 }
 
+impl Route {
+    /// What a session on this way needs: the loaded models of its chain, and what was `sent` over what came with them.
+    ///
+    /// With the cloud connected, a model that is not loaded here is no error: the cloud may have it.
+    pub(super) fn wanted(
+        self,
+        sent: Parameters,
+        node_parameters: Vec<(String, Parameters)>,
+        loader: &Loader,
+        cloud: &Cloud,
+    ) -> Result<Wanted, ApiError> {
+        let bound = binding::bind(self.chain.as_deref(), loader);
+        let (processors, mut initial_parameters, local) = match bound {
+            Ok((processors, loaded)) => (processors, loaded, true),
+            Err(_) if cloud.is_wanted() => (Vec::new(), Parameters::new(), false),
+            Err(error) => return Err(refused(&error)),
+        };
+        initial_parameters.extend(sent);
+        Ok(Wanted {
+            initial_parameters,
+            processors,
+            local,
+            takes_input: self.takes_input,
+            records: self.records,
+            sinks: self.sinks,
+            node_parameters,
+        })
+    }
+}
+
 /// In words for whoever asked.
-pub(super) fn refused(error: &BindingError) -> ApiError {
+fn refused(error: &BindingError) -> ApiError {
     let (code, hint) = match error {
         BindingError::Loading => (
             "pipeline_loading",

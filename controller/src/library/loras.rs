@@ -27,6 +27,21 @@ pub fn listing(lora_dir: &Path) -> Value {
     json!({ "lora_files": found })
 }
 
+/// Removes the file of a name in [`listing`]; false when there is none. Blocks.
+///
+/// # Errors
+///
+/// Why the system keeps it.
+pub fn remove(name: &str, lora_dir: &Path) -> std::io::Result<bool> {
+    let listed = listing(lora_dir);
+    let mut files = listed["lora_files"].as_array().into_iter().flatten();
+    let Some(path) = files.find_map(|file| (file["name"] == name).then(|| file["path"].as_str()))
+    else {
+        return Ok(false);
+    };
+    fs::remove_file(path.unwrap_or_default()).map(|()| true)
+}
+
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path()))

@@ -72,6 +72,75 @@ async fn what_loading_shows_joins_the_schema_and_the_status() {
     assert!(scope.load_and_settle("passthrough").await["model_info"].is_null());
 }
 
+fn add_lora(scope: &Scope, name: &str) {
+    let folder = scope.folder.path().join("models/lora");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), "").unwrap();
+}
+
+#[tokio::test]
+async fn a_workflow_is_told_what_of_it_is_missing() {
+    let scope = Scope::new();
+    add_lora(&scope, "ink.safetensors");
+    let path = "/api/v1/workflow/resolve";
+    let here = json!({ "nodes": [
+        { "pipeline_id": "scope-tiny", "loras": [{ "filename": "ink.safetensors", "provenance": null }] },
+        { "node_type_id": "passthrough", "source": { "type": "builtin" } },
+    ] });
+
+    let found = scope.post(path, &here).await.json();
+    assert_eq!(found["can_apply"], true, "{found}");
+    assert_eq!(found["items"].as_array().unwrap().len(), 3);
+    let empty = scope.post(path, &json!({})).await.json();
+    assert_eq!(
+        empty,
+        json!({ "can_apply": true, "items": [], "warnings": [] })
+    );
+
+    let away = json!({ "pipelines": [{
+        "pipeline_id": "longlive", "loras": [{ "filename": "oil.safetensors" }],
+        "source": { "type": "pypi", "plugin_name": "scope-x" },
+    }] });
+    let missing = scope.post(path, &away).await.json();
+    assert_eq!(missing["can_apply"], false);
+    let items = missing["items"].as_array().unwrap();
+    let statuses: Vec<_> = items.iter().map(|item| &item["status"]).collect();
+    assert_eq!(statuses, ["missing"; 3], "{missing}");
+
+    let junk = json!({ "nodes": [{ "loras": [{ "filename": 7 }] }] });
+    scope
+        .post(path, &junk)
+        .await
+        .assert_error(422, "invalid_request");
+    let many = json!({ "nodes": vec![json!({}); 151] });
+    scope
+        .post(path, &many)
+        .await
+        .assert_error(422, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_lora_is_removed_by_its_name_and_nothing_else_is() {
+    let scope = Scope::new();
+    add_lora(&scope, "ink.safetensors");
+    add_lora(&scope, "notes.txt");
+    let remove = |name: &'static str| {
+        let path = format!("/api/v1/loras/{name}");
+        let scope = &scope;
+        async move { scope.ask(axum::http::Method::DELETE, &path, "").await }
+    };
+
+    for name in ["oil", "notes", "..%2Flora%2Fink", "ink.safetensors"] {
+        remove(name).await.assert_error(404, "unknown_lora");
+    }
+    assert_eq!(remove("ink").await.json()["success"], true);
+
+    remove("ink").await.assert_error(404, "unknown_lora");
+    let listed = scope.get("/api/v1/loras").await.json();
+    assert_eq!(listed["lora_files"], json!([]));
+    assert!(scope.folder.path().join("models/lora/notes.txt").exists());
+}
+
 #[tokio::test]
 async fn hardware_has_its_shape() {
     let hardware = Scope::new().get("/api/v1/hardware/info").await.json();
