@@ -373,8 +373,7 @@ function setRate(rate) {
 /** Nice to know; the page works without. */
 async function describeServer() {
   const [machine, health] = await Promise.allSettled([api.hardware(), api.health()]);
-  const { gpu, vram_gb: memory } = machine.value ?? {};
-  machineHere = machine.value ? (memory ? `${gpu ?? "GPU"}, ${Math.round(memory)} GB` : "CPU") : "";
+  machineHere = machine.value ? machineOf(machine.value) : "";
   share.setAble(Boolean(machine.value?.spout?.available));
   cloud.begin();
   nameMachine({});
@@ -382,9 +381,12 @@ async function describeServer() {
 }
 
 /** Which machine makes the pictures: this one, or the cloud's once its pictures come. */
-function nameMachine({ app_id: app, stage }) {
-  by("machine").textContent = app && stage === "live" ? `Cloud · ${app}` : machineHere;
+function nameMachine({ app_id: app, stage, hardware }) {
+  const there = ["Cloud", app, hardware && machineOf(hardware)].filter(Boolean).join(" · ");
+  by("machine").textContent = app && stage === "live" ? there : machineHere;
 }
+
+const machineOf = ({ gpu, vram_gb: memory }) => (memory ? `${gpu ?? "GPU"}, ${Math.round(memory)} GB` : "CPU");
 
 function change(patch) {
   if (isBusy()) session?.send(patch);

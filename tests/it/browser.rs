@@ -94,6 +94,9 @@ fn the_cloud_switch_changes_the_machine_and_a_new_prompt_reaches_it() -> Result<
         ensure!(Instant::now() < end, "the cloud was not shown: {metrics}");
         thread::sleep(Duration::from_millis(100));
     }
+    page.says("machine", |machine| {
+        machine.starts_with("Cloud · local/scope · ")
+    })?;
     page.says("pictures-away", |said| said.contains("no way to pictures"))?;
     assert_eq!(
         page.ask("is_able", json!({"on": "colours-add"}))?["able"],

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::AppState;
 
@@ -35,6 +35,18 @@ async fn info(State(state): State<AppState>) -> Json<Value> {
         "syphon": absent("Syphon"),
         "gpu": gpu.map(|gpu| gpu.name),
     }))
+}
+
+/// What a far client is told that this machine is.
+pub(crate) async fn told() -> Map<String, Value> {
+    let gpu = tokio::task::spawn_blocking(gpu).await.ok().flatten();
+    Map::from_iter([
+        (
+            "vram_gb".into(),
+            json!(gpu.as_ref().map(|gpu| gpu.total_mb / 1024.0)),
+        ),
+        ("gpu".into(), json!(gpu.map(|gpu| gpu.name))),
+    ])
 }
 
 /// The first GPU.

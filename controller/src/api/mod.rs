@@ -47,6 +47,7 @@ use crate::session::Sessions;
 
 pub use error::ApiError;
 pub(crate) use files::serve as serve_file;
+pub(crate) use hardware::told as hardware;
 pub(crate) use webrtc::open_session;
 
 /// Largest JSON body, bytes: a hundred times the largest a browser has reason to send.

@@ -84,14 +84,14 @@ fn resolved(nodes: &[Value], library: &Library) -> Value {
             items.push(if schemas["pipelines"][&id].is_object() {
                 item("pipeline", &id, None)
             } else {
-                let advice = "put its folder into the models folder".to_owned();
-                let reason = reason.and_then(|broken| text(broken, "reason"));
-                item("pipeline", &id, Some(reason.unwrap_or(advice)))
+                let reason = reason.and_then(|broken| broken["reason"].as_str());
+                let advice = "put its folder into the models folder";
+                item("pipeline", &id, reason.or(Some(advice)))
             });
         }
         if let Some(plugin) = text(&node["source"], "plugin_name") {
             let reason = "there are no plugins here; models are folders of ONNX graphs";
-            items.push(item("plugin", &plugin, Some(reason.into())));
+            items.push(item("plugin", &plugin, Some(reason)));
         }
         for lora in node["loras"].as_array().into_iter().flatten() {
             let Some(name) = text(lora, "filename") else {
@@ -99,7 +99,7 @@ fn resolved(nodes: &[Value], library: &Library) -> Value {
             };
             let is_here = files.iter().any(|file| is_called(file, &name));
             let reason = "put the file into the folder `lora` of the models folder";
-            items.push(item("lora", &name, (!is_here).then(|| reason.into())));
+            items.push(item("lora", &name, (!is_here).then_some(reason)));
         }
     }
     items.sort_by_key(Value::to_string);
@@ -115,7 +115,7 @@ fn is_called(file: &Value, name: &str) -> bool {
     file["name"].as_str() == stem.as_deref()
 }
 
-fn item(kind: &str, name: &str, missing: Option<String>) -> Value {
+fn item(kind: &str, name: &str, missing: Option<&str>) -> Value {
     json!({
         "kind": kind,
         "name": name,

@@ -182,6 +182,8 @@ impl Signalling {
         match answered {
             Some(Ok(answer)) => {
                 self.outbox.say(&answer, request_id).await;
+                let hardware = ServerMessage::Hardware(api::hardware().await);
+                self.outbox.say(&hardware, None).await;
             }
             Some(Err(err)) => {
                 let sentence = format!(

@@ -25,7 +25,16 @@ pub(crate) struct CloudLane {
     processing: Processing,
     door: Arc<Inlet>,
     taken: AtomicBool,
-    trouble: Arc<Mutex<Option<String>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What the element's messages told.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last failure.
+    trouble: Option<String>,
+    /// What the app runs on.
+    hardware: Option<Value>,
 }
 
 impl CloudLane {
@@ -45,7 +54,6 @@ impl CloudLane {
             size: None,
             fit: Fit::default(),
         };
-        let trouble = Arc::<Mutex<Option<String>>>::default();
         let (events, mut news) = mpsc::unbounded_channel();
         let built = Processing::build(
             processing::CLOUD,
@@ -66,12 +74,13 @@ impl CloudLane {
         processing
             .start()
             .map_err(|error| event::reason(&mut news).map_or(error, MediaError::Pipeline))?;
-        tokio::spawn(listen(news, trouble.clone(), processing.exit()));
+        let heard = Arc::<Mutex<Heard>>::default();
+        tokio::spawn(listen(news, heard.clone(), processing.exit()));
         let lane = Self {
             processing,
             door: Arc::new(door),
             taken: AtomicBool::new(false),
-            trouble,
+            heard,
         };
         lane.show_black();
         Ok(lane)
@@ -133,7 +142,12 @@ impl CloudLane {
             .get("reason")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        reason.or_else(|| self.trouble.lock().unwrap().clone())
+        reason.or_else(|| self.heard.lock().unwrap().trouble.clone())
+    }
+
+    /// What the app says it runs on; few do.
+    pub(super) fn hardware(&self) -> Option<Value> {
+        self.heard.lock().unwrap().hardware.clone()
     }
 
     /// Ends the connection and frees everything; blocks for a moment.
@@ -147,18 +161,19 @@ impl CloudLane {
     }
 }
 
-/// Remembers what went wrong, and tells the session at once when the app is no longer reached.
+/// Remembers what went wrong and what the app runs on, and tells the session at once when the app is no longer reached.
 async fn listen(
     mut news: mpsc::UnboundedReceiver<Event>,
-    trouble: Arc<Mutex<Option<String>>>,
+    heard: Arc<Mutex<Heard>>,
     exit: processing::Exit,
 ) {
     while let Some(event) = news.recv().await {
         match event {
             Event::Failed(reason) | Event::ProcessorStopped(reason) => {
                 tracing::warn!(reason, "the cloud connection failed");
-                *trouble.lock().unwrap() = Some(reason);
+                heard.lock().unwrap().trouble = Some(reason);
             }
+            Event::Hardware(told) => heard.lock().unwrap().hardware = Some(told),
             Event::Stage(stage) => {
                 tracing::info!(stage, "the cloud connection");
                 if stage != "live"

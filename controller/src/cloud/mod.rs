@@ -242,6 +242,7 @@ impl Cloud {
             seen.lanes.push(status::Lane {
                 stage: lane.stage(),
                 trouble: lane.trouble(&figures),
+                hardware: lane.hardware(),
                 figures,
             });
         }

@@ -12,6 +12,7 @@ pub(super) struct Lane {
     pub(super) stage: String,
     pub(super) trouble: Option<String>,
     pub(super) figures: Map<String, Value>,
+    pub(super) hardware: Option<Value>,
 }
 
 /// All there is to tell.
@@ -71,6 +72,7 @@ pub(super) fn shape(seen: &Seen) -> Value {
         "stage_seconds": figure("stage-time").and_then(|time| time.as_u64()).map(|time| (time as f64 / 1e8).round() / 10.0),
         "round_trip_ms": figure("round-trip").and_then(|trip| trip.as_u64()).filter(|trip| *trip > 0).map(|trip| trip as f64 / 1e6),
         "reconnects": sum("reconnects"),
+        "hardware": live.and_then(|lane| lane.hardware.clone()),
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Event {
     Refused(String),
     /// A processor elsewhere is reached, or no longer: its word for how far it has come.
     Stage(String),
+    /// What a processor elsewhere runs on.
+    Hardware(serde_json::Value),
     /// A processor stopped for a reason of its own.
     ProcessorStopped(String),
     /// A pipeline posted an error.
@@ -81,6 +83,10 @@ fn read(message: &gst::MessageRef) -> Option<Event> {
                     ))
                 }
                 "connection-stage" => Some(Event::Stage(structure.get("stage").ok()?)),
+                "app-notice" if structure.get::<&str>("kind") == Ok("hardware") => {
+                    let text = structure.get::<String>("text").ok()?;
+                    Some(Event::Hardware(serde_json::from_str(&text).ok()?))
+                }
                 _ => None,
             }
         }

@@ -188,6 +188,7 @@ impl Actor {
             | Event::ChannelOpened
             | Event::ChannelClosed
             | Event::HungUp
+            | Event::Hardware(_)
             | Event::Stage(_) => {}
         }
         None

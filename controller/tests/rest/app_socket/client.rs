@@ -87,6 +87,7 @@ impl Server {
             Ok((stream, response)) => Ok(Client {
                 stream,
                 headers: response.headers().clone(),
+                hardware: None,
             }),
             Err(Error::Http(response)) => {
                 let body = response.body().as_deref().unwrap_or_default();
@@ -121,6 +122,8 @@ impl Server {
 pub(crate) struct Client {
     pub(crate) stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(crate) headers: HeaderMap,
+    /// What the app runs on, as it said behind its newest answer.
+    pub(crate) hardware: Option<Value>,
 }
 
 impl Client {
@@ -132,12 +135,18 @@ impl Client {
         self.stream.send(Message::text(text)).await.unwrap();
     }
 
-    /// The next message, whatever it is.
+    /// The next message, whatever it is; what the app runs on is kept, as it is an answer to nothing.
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             let message = timeout(PATIENCE, self.stream.next()).await;
             match message.expect("nothing came") {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
+                Some(Ok(Message::Text(text))) => {
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    if message["type"] != "hardware" {
+                        return message;
+                    }
+                    self.hardware = Some(message);
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => panic!("no message but {other:?}"),
             }

@@ -6,6 +6,34 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::Server;
 
 #[tokio::test]
+async fn what_the_app_runs_on_is_told_behind_the_answer() {
+    let server = Server::start().await;
+    let mut client = server.connect("/webrtc").await;
+    client.hear("ready").await;
+    client.say(&json!({ "type": "offer", "sdp": "v=0" })).await;
+    client.hear("answer").await;
+
+    client
+        .say(&json!({ "type": "offer", "sdp": "v=0 again" }))
+        .await;
+    client.hear("answer").await;
+
+    let told = client.hardware.unwrap();
+    let machine = server_hardware().await;
+    for key in ["gpu", "vram_gb"] {
+        assert_eq!(told[key], machine[key], "{told}");
+    }
+}
+
+/// As REST tells it.
+async fn server_hardware() -> serde_json::Value {
+    let reply = crate::support::Scope::new()
+        .get("/api/v1/hardware/info")
+        .await;
+    reply.json()
+}
+
+#[tokio::test]
 async fn ready_offer_answer_is_all_it_takes() {
     let server = Server::start().await;
     let mut client = server.connect("/webrtc").await;

@@ -401,6 +401,10 @@ fn tell_notice(element: &FalWebRTCBin, notice: Notice) {
             Some(serde_json::Value::Object(parameters).to_string()),
         ),
         Notice::Logs(lines) => ("logs", Some(lines.join("\n"))),
+        Notice::Hardware(hardware) => (
+            "hardware",
+            Some(serde_json::Value::Object(hardware).to_string()),
+        ),
     };
     element.notice(kind, text.as_deref());
 }

@@ -126,6 +126,8 @@ pub enum ServerMessage {
         /// As the runner wrote them.
         lines: Vec<String>,
     },
+    /// What the app runs on (`gst-scope`): `gpu` and `vram_gb`, null without one.
+    Hardware(Parameters),
     /// Answers [`ClientMessage::Ping`].
     Pong,
     /// Whether the session lives (WMA).

@@ -107,6 +107,7 @@ pub(super) fn encode_reply(
         },
         ServerMessage::Closing { reason } => json!({"type": "closing", "reason": reason}),
         ServerMessage::Logs { lines } => json!({"type": "logs", "lines": lines}),
+        ServerMessage::Hardware(hardware) => words::hardware_message(hardware),
         ServerMessage::Pong => json!({"type": "pong"}),
         ServerMessage::Api(reply) => return Some(api_response(reply, request_id)),
         ServerMessage::Alive(_) | ServerMessage::Unknown { .. } => return None,

@@ -323,6 +323,12 @@ fn a_client_reads_what_an_app_writes() {
         ServerMessage::Logs {
             lines: vec!["a".into()],
         },
+        ServerMessage::Hardware(
+            json!({"gpu": "NVIDIA H200", "vram_gb": 140.4})
+                .as_object()
+                .unwrap()
+                .clone(),
+        ),
         ServerMessage::Pong,
         reply(json!({"a": 1}), None),
         reply(json!(null), Some("timed out".into())),

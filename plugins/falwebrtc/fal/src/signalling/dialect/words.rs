@@ -68,6 +68,7 @@ pub(super) fn server_message(object: &Object) -> Result<ServerMessage, Malformed
         "logs" => ServerMessage::Logs {
             lines: lines(object.get("lines")),
         },
+        HARDWARE => ServerMessage::Hardware(hardware(object)),
         "pong" => ServerMessage::Pong,
         "api_response" => ServerMessage::Api(api_reply(object)?),
         "" if text(object, "status") == Some("error") => error(object),
@@ -76,6 +77,24 @@ pub(super) fn server_message(object: &Object) -> Result<ServerMessage, Malformed
         },
     };
     Ok(message)
+}
+
+/// The `type` of a message that tells what an app runs on.
+const HARDWARE: &str = "hardware";
+
+fn hardware(object: &Object) -> Object {
+    let told = object
+        .iter()
+        .filter(|(key, _)| !["type", "request_id"].contains(&key.as_str()));
+    told.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// An app's words for what it runs on.
+pub(super) fn hardware_message(hardware: &Object) -> Value {
+    let mut message = hardware.clone();
+    message.insert("type".into(), HARDWARE.into());
+    Value::Object(message)
 }
 
 fn error(object: &Object) -> ServerMessage {

@@ -56,6 +56,7 @@ pub(super) fn encode_reply(message: &ServerMessage) -> Option<RawMessage> {
             "candidate": candidate.as_ref().map(IceCandidate::to_json),
         }),
         ServerMessage::Error { text, code: _ } => json!({"type": "error", "error": text}),
+        ServerMessage::Hardware(hardware) => words::hardware_message(hardware),
         ServerMessage::Pong => json!({"type": "pong"}),
         ServerMessage::UserIdSet { .. }
         | ServerMessage::IceServers(_)

@@ -230,6 +230,7 @@ impl Negotiation {
                 self.notice(Notice::Closing(reason));
             }
             ServerMessage::Logs { lines } => self.notice(Notice::Logs(lines)),
+            ServerMessage::Hardware(hardware) => self.notice(Notice::Hardware(hardware)),
             ServerMessage::Alive(false) => self.fail(FalError::App {
                 text: "the session is over".into(),
                 code: None,

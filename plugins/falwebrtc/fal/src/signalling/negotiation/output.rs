@@ -52,4 +52,6 @@ pub enum Notice {
     ParametersUpdated(Parameters),
     /// Lines of the runner's log.
     Logs(Vec<String>),
+    /// What the app runs on.
+    Hardware(Parameters),
 }
