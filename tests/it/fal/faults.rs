@@ -77,6 +77,20 @@ fn a_late_upgrade_is_waited_for() -> Result<()> {
 }
 
 #[test]
+fn an_answer_that_is_none_is_retried() -> Result<()> {
+    let nonsense = [
+        ("", "not SDP"),
+        ("the model is busy", "no video"),
+        ("v=0\r\n", "no video"),
+        ("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n", "the answer"),
+    ];
+    for (sdp, reason) in nonsense {
+        is_retried("webrtc", &json!({"answer_sdp": sdp}), "", reason)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_ready_that_never_comes_ends_with_the_budget() -> Result<()> {
     is_retried(
         "webrtc",

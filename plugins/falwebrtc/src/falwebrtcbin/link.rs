@@ -218,8 +218,10 @@ impl Link {
     /// Takes the far end's description; [`Happened::Answered`] follows.
     pub(crate) fn apply_answer(&self, sdp: &str) -> Result<(), MediaError> {
         let sdp = webrtc_live::ice::without_hidden(sdp);
-        let message = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes())
-            .map_err(|_| MediaError::Negotiation("the answer is not SDP".into()))?;
+        let none = || MediaError::Negotiation("the answer is not SDP".into());
+        // An empty text is a programming error to GStreamer, and a far end may send one.
+        let sdp = (!sdp.is_empty()).then_some(sdp).ok_or_else(none)?;
+        let message = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()).map_err(|_| none())?;
         self.chosen(&message)?;
         let answer = WebRTCSessionDescription::new(WebRTCSDPType::Answer, message);
         let tell = self.tell.clone();

@@ -17,6 +17,7 @@ ready      ready_delay       it comes late, the other shape of a cold start
 answer     error_before_answer, error_after_answer    a sentence; with `fal_error` in the gateway's own words
            wrong_opcode      the answer comes as text to a binary dialect, or the reverse
            no_answer         the offer is swallowed
+           answer_sdp        it says this
            second_answer     it comes twice
            early_null        the end of candidates comes before the answer
            answer_delay      it comes late

@@ -104,6 +104,8 @@ class Session:
         if self.faults["error_before_answer"]:
             return await self.complain(self.faults["error_before_answer"])
         answer = {"type": "answer", "sdp": await self.media.answer(sdp)} | extra
+        if self.faults["answer_sdp"] is not None:
+            answer["sdp"] = self.faults["answer_sdp"]
         if self.faults["early_null"]:
             await self.say({"type": "icecandidate", "candidate": None})
         if self.faults["answer_delay"]:
