@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use windows::Win32::Foundation::{E_INVALIDARG, HANDLE, S_OK};
 use windows::Win32::Graphics::Direct3D11::{
     D3D11_BOX, D3D11_CPU_ACCESS_READ, D3D11_MAP_READ, D3D11_MAPPED_SUBRESOURCE,
-    D3D11_RESOURCE_MISC_SHARED, D3D11_TEXTURE2D_DESC, D3D11_USAGE_STAGING, ID3D11Device,
-    ID3D11Device_Vtbl, ID3D11DeviceContext, ID3D11DeviceContext_Vtbl, ID3D11Texture2D,
+    D3D11_RESOURCE_MISC_SHARED, D3D11_RESOURCE_MISC_SHARED_KEYEDMUTEX, D3D11_TEXTURE2D_DESC,
+    D3D11_USAGE_STAGING, ID3D11Device, ID3D11Device_Vtbl, ID3D11DeviceContext,
+    ID3D11DeviceContext_Vtbl, ID3D11Texture2D,
 };
-use windows::Win32::Graphics::Dxgi::{IDXGIResource, IDXGIResource_Vtbl};
+use windows::Win32::Graphics::Dxgi::{IDXGIKeyedMutex, IDXGIResource, IDXGIResource_Vtbl};
 use windows::Win32::System::Memory::{PAGE_PROTECTION_FLAGS, PAGE_READWRITE, VirtualProtect};
-use windows::core::{GUID, HRESULT, IUnknown, Interface};
+use windows::core::{GUID, HRESULT, IUnknown, IUnknown_Vtbl, Interface};
 
-use crate::mirror;
+use crate::{keyed, mirror};
 
 type CreateTexture = unsafe extern "system" fn(
     *mut c_void,
@@ -21,6 +22,7 @@ type CreateTexture = unsafe extern "system" fn(
     *const c_void,
     *mut *mut c_void,
 ) -> HRESULT;
+type Query = unsafe extern "system" fn(*mut c_void, *const GUID, *mut *mut c_void) -> HRESULT;
 type Copy = unsafe extern "system" fn(*mut c_void, *mut c_void, *mut c_void);
 type CopyRegion = unsafe extern "system" fn(
     *mut c_void,
@@ -50,6 +52,7 @@ static COPY: AtomicUsize = AtomicUsize::new(0);
 static COPY_REGION: AtomicUsize = AtomicUsize::new(0);
 static UPDATE: AtomicUsize = AtomicUsize::new(0);
 static SHARED_HANDLE: AtomicUsize = AtomicUsize::new(0);
+static QUERY: AtomicUsize = AtomicUsize::new(0);
 
 macro_rules! before {
     ($slot:ident as $kind:ty) => {
@@ -106,8 +109,15 @@ pub(crate) fn patch_all(device: *mut c_void) -> Option<()> {
     };
     let mut texture: Option<ID3D11Texture2D> = None;
     unsafe { device.CreateTexture2D(&desc, None, Some(&mut texture)) }.ok()?;
-    let resource = texture?.cast::<IDXGIResource>().ok()?;
+    let texture = texture?;
+    let resource = texture.cast::<IDXGIResource>().ok()?;
     unsafe {
+        let table = *texture.as_raw().cast::<*mut IUnknown_Vtbl>();
+        patch(
+            &raw mut (*table).QueryInterface,
+            query as *const () as usize,
+            &QUERY,
+        );
         let table = *resource.as_raw().cast::<*mut IDXGIResource_Vtbl>();
         patch(
             &raw mut (*table).GetSharedHandle,
@@ -142,7 +152,8 @@ unsafe extern "system" fn create_texture(
     let create = before!(CREATE_TEXTURE as CreateTexture);
     let outcome = unsafe { create(device, desc, data, out) };
     let desc = unsafe { &*desc };
-    let shared = desc.MiscFlags & D3D11_RESOURCE_MISC_SHARED.0.cast_unsigned() != 0;
+    let shared = D3D11_RESOURCE_MISC_SHARED.0 | D3D11_RESOURCE_MISC_SHARED_KEYEDMUTEX.0;
+    let shared = desc.MiscFlags & shared.cast_unsigned() != 0;
     if outcome.is_ok() && shared && !out.is_null() {
         mirror::attach(unsafe { *out }, mirror::new_token(), Some(desc));
     }
@@ -180,6 +191,27 @@ unsafe extern "system" fn shared_handle(resource: *mut c_void, out: *mut HANDLE)
         }
         None => E_INVALIDARG,
     }
+}
+
+unsafe extern "system" fn query(
+    texture: *mut c_void,
+    wanted: *const GUID,
+    out: *mut *mut c_void,
+) -> HRESULT {
+    if unsafe { *wanted } == IDXGIKeyedMutex::IID
+        && let Some(mirror) = mirror::of(texture)
+        && mirror.header().misc & D3D11_RESOURCE_MISC_SHARED_KEYEDMUTEX.0.cast_unsigned() != 0
+    {
+        return match keyed::of(mirror) {
+            Ok(mutex) => {
+                unsafe { *out = mutex.into_raw() };
+                S_OK
+            }
+            Err(error) => error.code(),
+        };
+    }
+    let before = before!(QUERY as Query);
+    unsafe { before(texture, wanted, out) }
 }
 
 /// Before a texture is read: what others have drawn since.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use windows::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE};
@@ -27,6 +27,10 @@ pub(crate) struct Header {
     pub(crate) bind: u32,
     /// Counts up with every change.
     pub(crate) changes: AtomicU32,
+    /// Whether an owner of its mutex died.
+    pub(crate) spoilt: AtomicU32,
+    /// Who may take the mutex next.
+    pub(crate) key: AtomicU64,
 }
 
 /// One process's hold on the pixels of a shared texture.
@@ -170,6 +174,8 @@ pub(crate) fn attach(
                 misc: desc.MiscFlags,
                 bind: desc.BindFlags,
                 changes: AtomicU32::new(1),
+                spoilt: AtomicU32::new(0),
+                key: AtomicU64::new(0),
             });
         }
     }
