@@ -67,6 +67,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "plugins/scopediffusion/engine/src/backend/ort",
             "plugins/spout/share/src/backend/pipewire/library",
+            "plugins/spout/src/d3d11/library",
         ],
     ),
     (

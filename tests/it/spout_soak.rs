@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use scope_tests::stage::{GENEROUS, Program, Stage, files};
 use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
-    Directory, Event, Picture, PixelFormat, SenderName, SenderWish, Sent, Stamp, Target, Video,
+    Directory, Event, Picture, PixelFormat, SenderName, SenderWish, Sent, Stamp, Target,
+    TextureWish, Video,
 };
 
 const DURATION: Duration = Duration::from_secs(600);
@@ -106,6 +107,7 @@ fn soak_nothing_adds_up() {
             name: name("soak"),
             video: video.clone(),
             make_active: true,
+            texture: TextureWish::default(),
         })
         .unwrap();
     let mut witness = directory.receiver(Target::Named(name("soak"))).unwrap();
@@ -143,7 +145,7 @@ fn soak_nothing_adds_up() {
             witness.next(Duration::ZERO)
         {
             if let Event::Frame(frame) = event {
-                let bytes = (*frame.pixels).as_ref();
+                let bytes = frame.bytes();
                 assert!(bytes.iter().all(|byte| *byte == value), "a torn frame");
                 assert_eq!(bytes.len(), video.frame_len());
                 seen += 1;

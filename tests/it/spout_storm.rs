@@ -10,7 +10,7 @@ use scope_tests::stage::{GENEROUS, Stage, files};
 use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
     Directory, Event, Picture, PixelFormat, Receiver, Sender, SenderName, SenderWish, Sent, Stamp,
-    Target, Video,
+    Target, TextureWish, Video,
 };
 
 /// Kills of each side.
@@ -32,6 +32,7 @@ fn sender(stage: &Stage, name: &str, video: &Video) -> Box<dyn Sender> {
         name: SenderName::new(name).unwrap(),
         video: video.clone(),
         make_active: true,
+        texture: TextureWish::default(),
     };
     directory(stage).sender(&wish).unwrap()
 }
@@ -91,7 +92,7 @@ fn receivers_killed_at_any_moment_harm_neither_the_sender_nor_each_other() {
             assert_eq!(send(&mut *sender, &video, value), Sent::Copied);
             match witness.next(GENEROUS).unwrap() {
                 Event::Frame(frame) => {
-                    let bytes = (*frame.pixels).as_ref();
+                    let bytes = frame.bytes();
                     assert!(
                         bytes.iter().all(|byte| *byte == value),
                         "torn in round {round}"
@@ -137,7 +138,7 @@ fn senders_killed_at_any_moment_are_found_again_and_leave_nothing() {
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             match witness.next(left).unwrap() {
                 Event::Frame(frame) => {
-                    let bytes = (*frame.pixels).as_ref();
+                    let bytes = frame.bytes();
                     assert_eq!(bytes.len(), 320 * 240 * 4);
                     assert!(
                         bytes
@@ -157,7 +158,7 @@ fn senders_killed_at_any_moment_are_found_again_and_leave_nothing() {
     let begun = Instant::now();
     loop {
         match witness.next(GENEROUS).unwrap() {
-            Event::Frame(frame) if (*frame.pixels).as_ref().len() == 64 * 48 * 4 => break,
+            Event::Frame(frame) if frame.bytes().len() == 64 * 48 * 4 => break,
             _ => assert!(begun.elapsed() < GENEROUS),
         }
     }

@@ -28,7 +28,7 @@ mod imp {
     use std::time::Duration;
 
     use gst::subclass::prelude::*;
-    use texture_share::{Backend, Description, Directory, ShareError};
+    use texture_share::{Adapter, Backend, Description, Directory, ShareError};
 
     use super::*;
     use crate::device::SpoutDevice;
@@ -93,7 +93,7 @@ mod imp {
         fn start(&self) -> Result<(), gst::LoggableError> {
             let failed = |text: String| gst::loggable_error!(CAT, "{text}");
             // The first look is taken here, so that the devices are there when this returns.
-            let directory = texture_share::open(Backend::Auto)
+            let directory = texture_share::open(Backend::Auto, Adapter::Auto)
                 .map_err(|error| failed(errors::sentence(&error)))?;
             let mut known = Known::default();
             known.update(&self.obj(), see(&*directory).unwrap_or_default());
@@ -145,7 +145,7 @@ mod imp {
     }
 
     fn look() -> Result<Vec<Seen>, ShareError> {
-        see(&*texture_share::open(Backend::Auto)?)
+        see(&*texture_share::open(Backend::Auto, Adapter::Auto)?)
     }
 
     fn see(directory: &dyn Directory) -> Result<Vec<Seen>, ShareError> {

@@ -6,8 +6,13 @@ use texture_share::ShareError;
 pub(crate) fn share(error: &ShareError) -> gst::ErrorMessage {
     let text = sentence(error);
     match error {
-        ShareError::Name(_) => gst::error_msg!(gst::ResourceError::Settings, ("{text}")),
-        ShareError::NoFolder { .. } | ShareError::NoBackend { .. } | ShareError::NoneHere => {
+        ShareError::Name(_) | ShareError::Adapter(_) => {
+            gst::error_msg!(gst::ResourceError::Settings, ("{text}"))
+        }
+        ShareError::NoFolder { .. }
+        | ShareError::NoBackend { .. }
+        | ShareError::NoAdapter { .. }
+        | ShareError::NoneHere => {
             gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
         }
         ShareError::FolderForeign { .. } | ShareError::FolderOpen { .. } => {
@@ -31,6 +36,7 @@ pub(crate) fn sentence(error: &ShareError) -> String {
     let remedy = match error {
         ShareError::Name(_) => "set `sender-name` to another name",
         ShareError::NoBackend { .. } => "set `backend` to `auto`",
+        ShareError::Adapter(_) | ShareError::NoAdapter { .. } => "set `adapter` to `auto`",
         _ => error.remedy(),
     };
     format!("{error}; {remedy}")

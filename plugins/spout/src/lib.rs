@@ -6,13 +6,15 @@
 
 use gst::glib;
 
-mod backend;
+#[cfg_attr(not(windows), path = "d3d11/none.rs")]
+mod d3d11;
 mod device;
 mod device_provider;
 mod errors;
-mod sender_name;
+mod sharing;
 mod spoutsink;
 mod spoutsrc;
+mod text;
 mod video;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

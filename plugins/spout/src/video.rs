@@ -2,13 +2,20 @@
 
 use texture_share::{LONGEST_SIDE, PixelFormat, Video};
 
+/// Pictures in a graphics card's memory, on Windows.
+pub(crate) const TEXTURES: &str = "memory:D3D11Memory";
+
 /// What can be sent, best first: BGRA is what every receiver shows.
 const SENT: [&str; 6] = ["BGRA", "RGBA", "BGRx", "RGBx", "RGB10A2_LE", "RGBA64_LE"];
 
 /// What can be received, in the order senders use it.
 const RECEIVED: [&str; 5] = ["BGRA", "RGBA", "BGRx", "RGB10A2_LE", "RGBA64_LE"];
 
-fn template(formats: &[&str]) -> gst::Caps {
+/// What is sent and received without leaving the graphics card: what Direct3D 11 has, GStreamer has and needs no
+/// filling of alpha.
+const ON_CARD: [&str; 4] = ["BGRA", "RGBA", "RGB10A2_LE", "RGBA64_LE"];
+
+fn caps(formats: &[&str]) -> gst::Caps {
     let longest = LONGEST_SIDE.cast_signed();
     gst::Caps::builder("video/x-raw")
         .field("format", gst::List::new(formats.iter().copied()))
@@ -21,12 +28,44 @@ fn template(formats: &[&str]) -> gst::Caps {
         .build()
 }
 
-pub(crate) fn sink_template() -> gst::Caps {
-    template(&SENT)
+/// `formats` in ordinary memory, and before that in the graphics card's where `textures` says so.
+fn offer(formats: &[&str], textures: bool) -> gst::Caps {
+    let mut offered = gst::Caps::new_empty();
+    if textures {
+        let mut on_card = caps(&ON_CARD);
+        on_card
+            .make_mut()
+            .set_features_simple(Some(gst::CapsFeatures::new([TEXTURES])));
+        offered.merge(on_card);
+    }
+    offered.merge(caps(formats));
+    offered
 }
 
-pub(crate) fn src_template() -> gst::Caps {
-    template(&RECEIVED)
+/// What `spoutsink` takes.
+pub(crate) fn sink_caps(textures: bool) -> gst::Caps {
+    offer(&SENT, textures)
+}
+
+/// What `spoutsrc` makes.
+pub(crate) fn src_caps(textures: bool) -> gst::Caps {
+    offer(&RECEIVED, textures)
+}
+
+/// Whether these caps are of pictures in a graphics card's memory.
+pub(crate) fn on_card(caps: &gst::CapsRef) -> bool {
+    caps.features(0)
+        .is_some_and(|features| !features.is_any() && features.contains(TEXTURES))
+}
+
+/// The same caps, in a graphics card's memory; `None` for formats that are not taken there.
+pub(crate) fn to_card(info: &gst_video::VideoInfo) -> Option<gst::Caps> {
+    let mut caps = info.to_caps().ok()?;
+    caps.make_mut()
+        .set_features_simple(Some(gst::CapsFeatures::new([TEXTURES])));
+    ON_CARD
+        .contains(&info.format().to_str().as_str())
+        .then_some(caps)
 }
 
 /// Raw video as it comes in, and how it is sent.
@@ -36,6 +75,8 @@ pub(crate) struct Incoming {
     pub(crate) video: Video,
     /// The source has no alpha: it is filled.
     pub(crate) opaque: bool,
+    /// It lies in a graphics card's memory.
+    pub(crate) on_card: bool,
 }
 
 impl Incoming {
@@ -53,6 +94,7 @@ impl Incoming {
             info,
             video,
             opaque: word.ends_with('x'),
+            on_card: on_card(caps),
         })
     }
 }

@@ -38,6 +38,52 @@ fn a_name_that_breaks_a_rule_is_an_error_and_one_that_is_no_text_is_no_panic() {
 }
 
 #[test]
+fn an_adapter_that_is_none_is_an_error_and_any_other_is_taken() {
+    use std::os::unix::ffi::OsStringExt as _;
+    ground::init();
+    let no_text = std::ffi::OsString::from_vec(b"\xff0".to_vec());
+    let no_text = std::path::PathBuf::from(no_text).to_value();
+    for text in ["spoutsink name=it", "spoutsrc name=it ! fakesink"] {
+        let text = match text.starts_with("spoutsink") {
+            true => format!("videotestsrc num-buffers=1 ! {text}"),
+            false => text.into(),
+        };
+        for wrong in [&no_text, &"AMD".to_value(), &"64".to_value()] {
+            let running = Running::launch(&text);
+            let it = running.element("it");
+            it.set_property_from_value("adapter", wrong);
+            it.property::<String>("adapter");
+
+            assert!(running.pipeline.set_state(gst::State::Playing).is_err());
+            let error = running.error();
+            assert!(error.contains("set `adapter` to `auto`"), "{error}");
+        }
+        for right in ["auto", "1", "0x11e5c"] {
+            let running = Running::launch(&text);
+            let it = running.element("it");
+            it.set_property("adapter", right);
+            assert_eq!(it.property::<String>("adapter"), right);
+            running.pipeline.set_state(gst::State::Playing).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_name_set_in_ready_is_taken() {
+    let text =
+        "videotestsrc num-buffers=1 ! video/x-raw,format=BGRA,width=8,height=8 ! spoutsink name=it";
+    let running = Running::launch(text);
+    running.pipeline.set_state(gst::State::Ready).unwrap();
+    let (it, name) = (running.element("it"), name());
+    it.set_property("sender-name", &name);
+
+    running.pipeline.set_state(gst::State::Paused).unwrap();
+    running.pipeline.state(ground::GENEROUS).0.unwrap();
+
+    assert_eq!(it.property::<Option<String>>("actual-name"), Some(name));
+}
+
+#[test]
 fn a_sender_without_a_name_has_the_programs() {
     let mut sending = Sending::new("", &caps("BGRA", 8, 8));
     sending.send(vec![5; 256]);

@@ -13,8 +13,10 @@ pub enum Freshness {
     },
     /// The one seen last.
     Same,
-    /// The sender does not count, or not yet: it may be new.
+    /// The sender does not count, or it has only now been found: it may be new.
     Unknown,
+    /// Somebody has counted, but not since the sender was found: most likely the one seen last.
+    Unmoved,
 }
 
 /// The count of one sender as a receiver has followed it.
@@ -34,7 +36,7 @@ impl Counter {
         match last {
             None => Freshness::Unknown,
             Some(last) if last == count && self.moving => Freshness::Same,
-            Some(last) if last == count => Freshness::Unknown,
+            Some(last) if last == count => Freshness::Unmoved,
             Some(last) => {
                 self.moving = true;
                 // A smaller count is a sender that began again.
@@ -60,12 +62,17 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_never_moves_says_nothing() {
+    fn a_count_that_never_moves_says_little_and_none_says_nothing() {
         let mut counter = Counter::default();
 
-        for count in [1, 1, 1, 0, 0] {
+        for count in [0, 0, 1] {
             assert_eq!(counter.observe(count), Freshness::Unknown);
         }
+        assert_eq!(counter.observe(1), Freshness::Unmoved);
+        assert_eq!(counter.observe(0), Freshness::Unknown);
+        assert_eq!(counter.observe(1), Freshness::Unmoved);
+        assert_eq!(counter.observe(2), Freshness::New { missed: 0 });
+        assert_eq!(counter.observe(2), Freshness::Same);
     }
 
     #[test]

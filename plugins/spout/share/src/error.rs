@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::NameError;
+use crate::{Adapter, AdapterError, NameError};
 
 /// Why a sender or receiver cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,17 @@ pub enum ShareError {
         /// Its name.
         sender: String,
     },
+    /// A text that names no adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// This machine has no such adapter.
+    #[error("this machine has no graphics adapter {adapter}, only {present}")]
+    NoAdapter {
+        /// The adapter asked for.
+        adapter: Adapter,
+        /// Those that are there.
+        present: String,
+    },
     /// The picture cannot be published to PipeWire.
     #[error("PipeWire does not show this picture: {reason}")]
     PipeWire {
@@ -122,6 +133,9 @@ impl ShareError {
             }
             Self::Unreachable { .. } => {
                 "run both programs on one adapter: Windows' graphics settings choose it for each program"
+            }
+            Self::Adapter(_) | Self::NoAdapter { .. } => {
+                "choose `auto` for the system's own choice"
             }
             Self::PipeWire { .. } => {
                 "start PipeWire and a session manager (packages pipewire, wireplumber) as this user; it is tried again"

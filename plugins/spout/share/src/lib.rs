@@ -23,17 +23,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod adapter;
 pub mod backend;
 pub mod counter;
 pub mod directory;
 mod error;
+#[cfg(not(windows))]
+mod gpu;
 pub mod name;
 pub mod pixels;
 pub mod record;
 mod video;
 
+pub use adapter::{Adapter, AdapterError};
+#[cfg(windows)]
+pub use backend::spout::{DeviceLock, GpuDevice, GpuTexture};
 pub use backend::{Backend, open, publish};
 pub use error::ShareError;
+#[cfg(not(windows))]
+pub use gpu::{GpuDevice, GpuTexture};
 pub use name::{NameError, SenderName};
 pub use pixels::PixelFormat;
 pub use video::{LONGEST_SIDE, Picture, Stamp, Video};
@@ -80,7 +88,7 @@ pub trait Directory: Send + Sync + fmt::Debug {
 }
 
 /// What a sender asks for at registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SenderWish {
     /// The name, before `_1` and so on.
     pub name: SenderName,
@@ -88,6 +96,17 @@ pub struct SenderWish {
     pub video: Video,
     /// Whether receivers without a name get this sender from now on.
     pub make_active: bool,
+    /// What its texture is to be like, where it has one.
+    pub texture: TextureWish,
+}
+
+/// What a sender's texture is to be like. Backends that share ordinary memory have none.
+#[derive(Debug, Clone, Default)]
+pub struct TextureWish {
+    /// Where it is to lie: on the device that the pictures come from. None is one of the backend's own.
+    pub device: Option<GpuDevice>,
+    /// Turns are taken by a mutex in the texture itself, not by a named one.
+    pub keyed_mutex: bool,
 }
 
 /// One end that shows frames. Dropping it takes the name off the directory.
@@ -108,6 +127,29 @@ pub trait Sender: Send + fmt::Debug {
     ///
     /// If the frame is shorter than the video says, or the device that holds the picture fails.
     fn send(&mut self, picture: &Picture<'_>, stamp: &Stamp) -> Result<Sent, ShareError>;
+
+    /// Where textures made from now on are to lie; what is there already stays. For backends that have textures.
+    fn prefer(&mut self, device: GpuDevice) {
+        let _ = device;
+    }
+
+    /// Shows a picture that lies in a texture, by one copy on the graphics card. `None` when this texture cannot be
+    /// shown so, because it lies on another device or is written otherwise: then its bytes are to be sent.
+    ///
+    /// # Errors
+    ///
+    /// If the device that holds the picture fails.
+    fn send_texture(
+        &mut self,
+        texture: &GpuTexture,
+        stamp: &Stamp,
+    ) -> Result<Option<Sent>, ShareError> {
+        let _ = (texture, stamp);
+        Ok(None)
+    }
+
+    /// Tells when receivers are ready for the next frame.
+    fn gate(&self) -> Arc<dyn Gate>;
 
     /// Whether a receiver may still be looking at a frame that was sent from lent memory.
     fn is_shown(&self, ticket: u64) -> bool;
@@ -143,12 +185,20 @@ pub struct Figures {
     pub sent: u64,
     /// Of these, shown without a copy.
     pub lent: u64,
+    /// Of these, copied on the graphics card.
+    pub by_gpu: u64,
     /// Frames that found no free memory.
     pub dropped: u64,
     /// Frames of memory in use.
     pub buffers: usize,
     /// Receivers that were shown the door for holding frames without end or for breaking the protocol.
     pub expelled: u64,
+}
+
+/// Frame sync: tells when the receivers of one sender have taken its last frame.
+pub trait Gate: Send + Sync + fmt::Debug {
+    /// Waits until they have, for `wait` at most; whether they have. True where nobody receives.
+    fn wait(&self, wait: Duration) -> bool;
 }
 
 /// Shows a sender's frames to programs that do not look for senders: as a camera in the system's media graph.
@@ -206,8 +256,30 @@ pub trait Receiver: Send + fmt::Debug {
     /// If the place where senders register cannot be used, or a sender breaks the protocol. The receiver stays usable.
     fn next(&mut self, wait: Duration) -> Result<Event, ShareError>;
 
+    /// Frames are copied into textures of `pool` from now on, until the next [`Event::Connected`] or
+    /// [`Event::Resized`]; without one they come as bytes. False if the present sender's pictures cannot be drawn so:
+    /// they come as they did.
+    fn draw_on(&mut self, pool: Option<Arc<dyn TexturePool>>) -> bool {
+        pool.is_none()
+    }
+
+    /// Tells the sender whenever a frame was taken, for senders that wait for it. Those that see it by themselves need
+    /// no telling.
+    fn keep_in_step(&mut self, on: bool) {
+        let _ = on;
+    }
+
     /// Wakes a thread that is inside [`Receiver::next`].
     fn waker(&self) -> Arc<dyn Waker>;
+}
+
+/// Textures for received pictures.
+pub trait TexturePool: Send + Sync + fmt::Debug {
+    /// Where they lie.
+    fn device(&self) -> GpuDevice;
+
+    /// The texture for the next frame, the same one until the frame was received; `None` while all are in use.
+    fn next(&self) -> Option<GpuTexture>;
 }
 
 /// Ends a wait from another thread.
@@ -247,8 +319,8 @@ pub struct Description {
 /// One frame of a sender.
 #[derive(Debug)]
 pub struct Frame {
-    /// The picture, laid out as the sender's [`Video`] says.
-    pub pixels: Box<dyn Pixels>,
+    /// The picture, laid out as the sender's [`Video`] says; `None` if it was drawn on a texture of the pool.
+    pub pixels: Option<Box<dyn Pixels>>,
     /// Counts up by one with every frame the sender sent.
     pub sequence: u64,
     /// Frames that passed since the last one received here.
@@ -257,6 +329,15 @@ pub struct Frame {
     pub stamp: Stamp,
     /// The receiver holds as many frames as it may: copy this one and let it go.
     pub over_quota: bool,
+}
+
+impl Frame {
+    /// The bytes of the picture; none if it was drawn on a texture.
+    pub fn bytes(&self) -> &[u8] {
+        self.pixels
+            .as_ref()
+            .map_or(&[], |pixels| (**pixels).as_ref())
+    }
 }
 
 /// Read-only memory of one picture. Dropping it lets the sender use it again.

@@ -17,7 +17,7 @@ use rustix::net::{
 use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
     Directory, Event, Picture, PixelFormat, Receiver, Sender, SenderName, SenderWish, ShareError,
-    Stamp, Target, Video,
+    Stamp, Target, TextureWish, Video,
 };
 
 const GENEROUS: Duration = Duration::from_secs(10);
@@ -45,6 +45,7 @@ impl Place {
             name: SenderName::new("x").unwrap(),
             video: Video::new(8, 8, PixelFormat::Bgra8),
             make_active: true,
+            texture: TextureWish::default(),
         };
         self.directory.sender(&wish).unwrap()
     }
@@ -142,7 +143,7 @@ fn meet(messages: &[(Vec<u8>, Option<OwnedFd>)]) -> Result<Event, ShareError> {
         });
         let begun = Instant::now();
         loop {
-            match receiver.next(Duration::from_millis(200)) {
+            match receiver.next(Duration::from_secs(1)) {
                 Ok(Event::Connected(_)) => {}
                 Ok(Event::Idle) if begun.elapsed() < GENEROUS => return Ok(Event::Idle),
                 other => return other,
@@ -234,7 +235,7 @@ fn all_is_well(place: &Place, sender: &mut dyn Sender) {
             .send(&Picture::of(&[value; 256], &small()), &Stamp::default())
             .unwrap();
         match receiver.next(GENEROUS) {
-            Ok(Event::Frame(frame)) => assert_eq!((*frame.pixels).as_ref(), [value; 256]),
+            Ok(Event::Frame(frame)) => assert_eq!(frame.bytes(), [value; 256]),
             other => panic!("{other:?}"),
         }
     }
@@ -335,6 +336,7 @@ fn a_locked_folder_is_an_error_that_says_so() {
         name: SenderName::new("x").unwrap(),
         video: Video::new(8, 8, PixelFormat::Bgra8),
         make_active: true,
+        texture: TextureWish::default(),
     };
 
     let error = place.directory.sender(&wish).unwrap_err();

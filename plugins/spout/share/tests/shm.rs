@@ -58,7 +58,7 @@ fn frame(receiver: &mut dyn Receiver) -> Frame {
 
 #[track_caller]
 fn holds(frame: &Frame, len: usize, value: u8) {
-    let pixels = (*frame.pixels).as_ref();
+    let pixels = frame.bytes();
     assert_eq!(pixels.len(), len);
     assert!(
         pixels.iter().all(|byte| *byte == value),

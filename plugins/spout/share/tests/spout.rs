@@ -13,7 +13,7 @@ use texture_share::directory::{SLOT_LEN, SenderList, encode_name};
 use texture_share::record::{RECORD_LEN, Record};
 use texture_share::{
     Directory, Event, Frame, Picture, PixelFormat, Receiver, Sender, SenderName, SenderWish, Sent,
-    ShareError, Stamp, Target, Video,
+    ShareError, Stamp, Target, TextureWish, Video,
 };
 use windows::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
 use windows::Win32::System::Memory::{
@@ -37,12 +37,13 @@ fn sender(name: &SenderName, video: &Video) -> Box<dyn Sender> {
         name: name.clone(),
         video: video.clone(),
         make_active: true,
+        texture: TextureWish::default(),
     };
-    SpoutDirectory.sender(&wish).unwrap()
+    SpoutDirectory::default().sender(&wish).unwrap()
 }
 
 fn receiver(name: &SenderName) -> Box<dyn Receiver> {
-    SpoutDirectory
+    SpoutDirectory::default()
         .receiver(Target::Named(name.clone()))
         .unwrap()
 }
@@ -70,7 +71,7 @@ fn frame_of(receiver: &mut dyn Receiver, value: u8) -> Frame {
     let begun = Instant::now();
     loop {
         match next(receiver) {
-            Event::Frame(frame) if (*frame.pixels).as_ref().iter().all(|byte| *byte == value) => {
+            Event::Frame(frame) if frame.bytes().iter().all(|byte| *byte == value) => {
                 return frame;
             }
             _ => assert!(begun.elapsed() < GENEROUS, "no frame of {value}"),
@@ -79,7 +80,7 @@ fn frame_of(receiver: &mut dyn Receiver, value: u8) -> Frame {
 }
 
 fn seen(name: &SenderName) -> bool {
-    let senders = SpoutDirectory.senders().unwrap();
+    let senders = SpoutDirectory::default().senders().unwrap();
     senders.iter().any(|sender| sender.name == *name)
 }
 
@@ -102,13 +103,16 @@ fn a_sender_is_listed_active_and_gone_again() {
     let sender = sender(&name, &video(64, 48));
 
     assert!(seen(&name));
-    assert_eq!(SpoutDirectory.active().unwrap(), Some(name.clone()));
-    let described = SpoutDirectory.senders().unwrap();
+    assert_eq!(
+        SpoutDirectory::default().active().unwrap(),
+        Some(name.clone())
+    );
+    let described = SpoutDirectory::default().senders().unwrap();
     let own = described.iter().find(|sender| sender.name == name).unwrap();
     assert_eq!((own.video.width, own.video.height), (64, 48));
     drop(sender);
     assert!(!seen(&name));
-    assert_ne!(SpoutDirectory.active().unwrap(), Some(name));
+    assert_ne!(SpoutDirectory::default().active().unwrap(), Some(name));
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn a_frame_arrives_and_a_resize_follows() {
         }
     }
     let frame = frame_of(&mut *receiver, 9);
-    assert_eq!((*frame.pixels).as_ref().len(), large.frame_len());
+    assert_eq!(frame.bytes().len(), large.frame_len());
 }
 
 #[test]
@@ -343,7 +347,11 @@ fn a_record_that_lies_is_an_error_with_the_senders_name() {
 fn a_receiver_may_refuse_to_look_at_its_own_process() {
     let name = name("own");
     let _own = sender(&name, &video(8, 8));
-    let other = |own| SpoutDirectory.receiver(Target::Active { own }).unwrap();
+    let other = |own| {
+        SpoutDirectory::default()
+            .receiver(Target::Active { own })
+            .unwrap()
+    };
 
     let short = Duration::from_millis(300);
     assert!(matches!(other(false).next(short), Ok(Event::Idle)));
@@ -377,5 +385,5 @@ fn half_transparent_rows_without_alpha_go_out_opaque() {
         panic!("no frame");
     };
     let expected = [0, 1, 2, 255, 4, 5, 6, 255, 12, 13, 14, 255, 16, 17, 18, 255];
-    assert_eq!((*frame.pixels).as_ref(), expected);
+    assert_eq!(frame.bytes(), expected);
 }

@@ -4,6 +4,7 @@
 //! change of caps or a pause must not make receivers lose it. No lock is held while posting.
 
 use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -14,8 +15,8 @@ use texture_share::{SenderName, ShareError};
 use super::pool::LendingPool;
 use super::properties::{self, Settings};
 use super::state::State;
-use crate::errors;
 use crate::video::{self, Incoming};
+use crate::{d3d11, errors};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -29,6 +30,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 pub struct SpoutSink {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
+    /// The pipeline's graphics device, once pictures lie there.
+    device: d3d11::Shared,
 }
 
 #[glib::object_subclass]
@@ -86,7 +89,7 @@ impl ElementImpl for SpoutSink {
                     "sink",
                     gst::PadDirection::Sink,
                     gst::PadPresence::Always,
-                    &video::sink_template(),
+                    &video::sink_caps(cfg!(windows)),
                 )
                 .expect("name and caps are constants"),
             ]
@@ -98,7 +101,16 @@ impl ElementImpl for SpoutSink {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        if transition == gst::StateChange::NullToReady {
+        // Again going to PAUSED, for what was set in READY; a sender that is registered already stays as it is.
+        let opens = match transition {
+            gst::StateChange::NullToReady => true,
+            gst::StateChange::ReadyToPaused => {
+                let state = self.state.lock().unwrap();
+                state.as_ref().is_none_or(|state| state.sender().is_none())
+            }
+            _ => false,
+        };
+        if opens {
             let settings = self.settings.lock().unwrap().clone();
             let state = State::open(&settings).map_err(|error| {
                 self.post_error_message(errors::share(&error));
@@ -110,10 +122,24 @@ impl ElementImpl for SpoutSink {
         if transition == gst::StateChange::ReadyToNull {
             // Taken out first: signing off asks other senders, and properties are read meanwhile.
             let state = self.state.lock().unwrap().take();
+            if let Some(stats) = state.as_ref().and_then(State::stats) {
+                gst::info!(CAT, imp = self, "signing off: {stats}");
+            }
             drop(state);
+            self.device.forget();
             self.obj().notify("actual-name");
         }
         Ok(success)
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        // One that is wrong is said to be so when the element starts.
+        let adapter = self.settings.lock().unwrap().sharing.adapter();
+        let element = self.obj();
+        let adapter = adapter.unwrap_or_default();
+        self.device
+            .take_context(element.upcast_ref(), context, adapter);
+        self.parent_set_context(context);
     }
 }
 
@@ -121,10 +147,17 @@ impl BaseSinkImpl for SpoutSink {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let refused = |text: &str| gst::loggable_error!(CAT, "{text}: {caps}");
         let incoming = Incoming::new(caps).ok_or_else(|| refused("caps that cannot be shared"))?;
+        let device = match incoming.on_card {
+            true => {
+                let device = self.device().and_then(|device| device.gpu());
+                Some(device.ok_or_else(|| refused("there is no Direct3D 11 device for these"))?)
+            }
+            false => None,
+        };
         let outcome = {
             let mut state = self.state.lock().unwrap();
             let state = state.as_mut().ok_or_else(|| refused("caps before READY"))?;
-            state.take_caps(incoming)
+            state.take_caps(incoming, device)
         };
         match outcome {
             Ok(Some(name)) => {
@@ -146,7 +179,7 @@ impl BaseSinkImpl for SpoutSink {
 
     fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
         // In our order whatever the filter's: what every receiver shows comes first.
-        let caps = video::sink_template();
+        let caps = video::sink_caps(d3d11::is_available());
         Some(match filter {
             Some(filter) => caps.intersect_with_mode(filter, gst::CapsIntersectMode::First),
             None => caps,
@@ -161,16 +194,21 @@ impl BaseSinkImpl for SpoutSink {
         let (caps, wants_pool) = query.get_owned();
         if let Some(caps) = caps
             && wants_pool
-            && let Some(incoming) = Incoming::new(&caps)
-            && let Some(pool) = self.pool(&incoming)
+            && let Some((pool, size)) = self.pool(&caps)
         {
-            let size = u32::try_from(incoming.info.size()).unwrap_or(u32::MAX);
             query.add_allocation_pool(Some(&pool), size, 0, 0);
         }
         self.parent_propose_allocation(query)
     }
 
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        let asked = query.type_() == gst::QueryType::Context;
+        (asked && self.device.answer(self.obj().upcast_ref(), query))
+            || BaseSinkImplExt::parent_query(self, query)
+    }
+
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.keep_step();
         let outcome = {
             let mut state = self.state.lock().unwrap();
             let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
@@ -203,12 +241,37 @@ impl SpoutSink {
         }
     }
 
-    /// A pool of the sender's memory, for video that can be shown as it is.
-    fn pool(&self, incoming: &Incoming) -> Option<LendingPool> {
+    /// Frame sync: waits, without a lock, until receivers have taken the last frame.
+    fn keep_step(&self) {
+        let gate = self.state.lock().unwrap().as_ref().and_then(State::gate);
+        if let Some((gate, patience)) = gate {
+            let begun = Instant::now();
+            let ready = gate.wait(patience);
+            if let Some(state) = self.state.lock().unwrap().as_mut() {
+                state.note_ready(ready, begun);
+            }
+        }
+    }
+
+    /// The graphics device that this pipeline's pictures lie on.
+    fn device(&self) -> Option<d3d11::Device> {
+        let adapter = self.state.lock().unwrap().as_ref()?.adapter;
+        self.device.ensure(self.obj().upcast_ref(), adapter)
+    }
+
+    /// A pool to offer upstream and the size of its buffers: of textures, or of the sender's memory for video that can
+    /// be shown as it is.
+    fn pool(&self, caps: &gst::Caps) -> Option<(gst::BufferPool, u32)> {
+        let incoming = Incoming::new(caps)?;
+        if incoming.on_card {
+            return self.device()?.proposal(caps);
+        }
         let lender = {
             let state = self.state.lock().unwrap();
-            state.as_ref()?.lender(incoming)?
+            state.as_ref()?.lender(&incoming)?
         };
-        LendingPool::new(lender, &incoming.info)
+        let pool = LendingPool::new(lender, &incoming.info)?;
+        let size = u32::try_from(incoming.info.size()).unwrap_or(u32::MAX);
+        Some((pool.upcast(), size))
     }
 }

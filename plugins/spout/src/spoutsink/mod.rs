@@ -14,6 +14,7 @@ mod imp;
 mod pool;
 mod properties;
 mod state;
+mod step;
 
 glib::wrapper! {
     /// The element.

@@ -5,18 +5,17 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
-use crate::backend::{self, Backend};
-use crate::sender_name::AskedName;
+use crate::sharing::Sharing;
 
 /// What the operator asked for: plain data, one field a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// Empty takes the program's name. Read when the first caps arrive.
-    pub(super) sender_name: AskedName,
-    /// Read when the first caps arrive.
+    /// An empty name takes the program's. Read going NULL → READY.
+    pub(super) sharing: Sharing,
+    /// Read going NULL → READY.
     pub(super) make_active: bool,
     /// Read going NULL → READY.
-    pub(super) backend: Backend,
+    pub(super) keyed_mutex: bool,
     /// Read when the first caps arrive.
     pub(super) pipewire: bool,
 }
@@ -24,9 +23,9 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            sender_name: AskedName::default(),
+            sharing: Sharing::default(),
             make_active: true,
-            backend: Backend::default(),
+            keyed_mutex: false,
             pipewire: false,
         }
     }
@@ -34,17 +33,23 @@ impl Default for Settings {
 
 pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let defaults = Settings::default();
-    vec![
-        AskedName::property(
-            "Name to be found by, 1 to 239 bytes; empty takes the program's name. A name that is taken gets _1, _2, … appended",
-        ),
+    let shared = Sharing::properties(
+        "Name to be found by, 1 to 239 bytes; empty takes the program's name. A name that is taken gets _1, _2, … appended",
+        "Waits before each frame until receivers have taken the last one: 67 ms at most, and not at all for those that stood still for 500 ms. On Windows for one receiver with frame sync, on Linux for every receiver",
+    );
+    let own = [
         glib::ParamSpecBoolean::builder("make-active")
             .nick("Make active")
             .blurb("Whether receivers that ask for no name get this sender from now on")
             .default_value(defaults.make_active)
             .mutable_ready()
             .build(),
-        backend::property(),
+        glib::ParamSpecBoolean::builder("keyed-mutex")
+            .nick("Keyed mutex")
+            .blurb("Receivers take turns by a mutex in the texture, not by a named one; Direct3D 9 programs cannot open such a texture (Windows; no effect on Linux)")
+            .default_value(defaults.keyed_mutex)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecBoolean::builder("pipewire")
             .nick("PipeWire")
             .blurb("Also shows the video as a camera of this name to programs that use PipeWire, OBS among them (Linux); without PipeWire a warning is posted, and it is looked for again")
@@ -65,32 +70,33 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("frames-sent, frames-lent (of these without a copy), frames-dropped, buffers, receivers-expelled, frames-published (by PipeWire, to somebody) since registration")
+            .blurb("frames-sent, frames-lent (of these without a copy), frames-by-gpu (of these copied on the graphics card), frames-dropped, buffers, receivers-expelled, frames-published (by PipeWire, to somebody) since registration")
             .read_only()
             .build(),
-    ]
+    ];
+    shared.into_iter().chain(own).collect()
 });
 
 impl Settings {
     /// The value of a property that is one of the settings.
     pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
         match name {
-            "sender-name" => Some(self.sender_name.to_value()),
             "make-active" => Some(self.make_active.to_value()),
-            "backend" => Some(self.backend.to_value()),
+            "keyed-mutex" => Some(self.keyed_mutex.to_value()),
             "pipewire" => Some(self.pipewire.to_value()),
-            _ => None,
+            _ => self.sharing.get(name),
         }
     }
 
     /// Takes over a property; GObject has checked its type.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
-            "sender-name" => self.sender_name = AskedName::from_value(value),
             "make-active" => self.make_active = value.get().unwrap_or(self.make_active),
-            "backend" => self.backend = value.get().unwrap_or(self.backend),
+            "keyed-mutex" => self.keyed_mutex = value.get().unwrap_or(self.keyed_mutex),
             "pipewire" => self.pipewire = value.get().unwrap_or(self.pipewire),
-            _ => {}
+            _ => {
+                self.sharing.set(name, value);
+            }
         }
     }
 }

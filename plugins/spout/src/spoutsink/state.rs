@@ -1,24 +1,30 @@
 //! What the sink works with from READY on: the sender, once there are caps, and what is in its hands.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst_video::prelude::*;
 use texture_share::{
-    Directory, Lender, Picture, Pixels, Published, Publisher, Sender, SenderName, SenderWish, Sent,
-    ShareError, Stamp,
+    Adapter, Directory, Gate, GpuDevice, Lender, Picture, Pixels, Published, Publisher, Sender,
+    SenderName, SenderWish, Sent, ShareError, Stamp, TextureWish,
 };
 
 use super::properties::Settings;
-use crate::errors;
+use super::step::Step;
 use crate::video::Incoming;
+use crate::{d3d11, errors};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct State {
     directory: Arc<dyn Directory>,
     name: SenderName,
+    pub(super) adapter: Adapter,
     make_active: bool,
+    keyed_mutex: bool,
+    /// How receivers keep up, where that is asked for.
+    step: Option<Step>,
     incoming: Option<Incoming>,
     sender: Option<Box<dyn Sender>>,
     /// Lent frames that somebody may look at: held, so that nobody upstream writes into them.
@@ -42,11 +48,15 @@ impl Pixels for Mapped {}
 
 impl State {
     pub(super) fn open(settings: &Settings) -> Result<Self, ShareError> {
-        let name = settings.sender_name.of_own()?.unwrap_or_else(own_name);
+        let sharing = &settings.sharing;
+        let name = sharing.name_of_own()?.unwrap_or_else(own_name);
         Ok(Self {
-            directory: texture_share::open(settings.backend.into())?,
+            directory: sharing.open()?,
             name,
+            adapter: sharing.adapter()?,
             make_active: settings.make_active,
+            keyed_mutex: settings.keyed_mutex,
+            step: sharing.frame_sync.then(Step::default),
             incoming: None,
             sender: None,
             shown: Vec::new(),
@@ -64,6 +74,7 @@ impl State {
         let stats = gst::Structure::builder("application/x-spoutsink-stats")
             .field("frames-sent", figures.sent)
             .field("frames-lent", figures.lent)
+            .field("frames-by-gpu", figures.by_gpu)
             .field("frames-dropped", figures.dropped)
             .field("buffers", figures.buffers as u64)
             .field("receivers-expelled", figures.expelled)
@@ -78,14 +89,32 @@ impl State {
         fits.then(|| self.sender.as_ref()?.lender()).flatten()
     }
 
-    /// The first caps register the sender, and its name is returned; later ones reshape it if need be.
+    /// What tells that receivers are ready for the next frame, and how long to wait for it; none without frame sync.
+    pub(super) fn gate(&self) -> Option<(Arc<dyn Gate>, Duration)> {
+        let patience = self.step.as_ref()?.patience(Instant::now());
+        Some((self.sender.as_ref()?.gate(), patience))
+    }
+
+    /// Notes whether they were, when the wait that began at `begun` was over.
+    pub(super) fn note_ready(&mut self, ready: bool, begun: Instant) {
+        if let Some(step) = &mut self.step {
+            step.note(ready, begun);
+        }
+    }
+
+    /// The first caps register the sender, and its name is returned; later ones reshape it if need be. `device` is
+    /// where upstream's pictures lie, if not in ordinary memory.
     pub(super) fn take_caps(
         &mut self,
         incoming: Incoming,
+        device: Option<GpuDevice>,
     ) -> Result<Option<SenderName>, ShareError> {
         self.shown.clear();
         let registered = match &mut self.sender {
             Some(sender) => {
+                if let Some(device) = device {
+                    sender.prefer(device);
+                }
                 sender.configure(&incoming.video)?;
                 None
             }
@@ -94,6 +123,10 @@ impl State {
                     name: self.name.clone(),
                     video: incoming.video.clone(),
                     make_active: self.make_active,
+                    texture: TextureWish {
+                        device,
+                        keyed_mutex: self.keyed_mutex,
+                    },
                 })?;
                 Some(self.sender.insert(sender).name().clone())
             }
@@ -110,11 +143,21 @@ impl State {
             ));
         };
         self.shown.retain(|(ticket, _)| sender.is_shown(*ticket));
+        let stamp = stamp(buffer);
+        if incoming.on_card
+            && let Some(mapped) = d3d11::texture(buffer)
+            && let Some(texture) = mapped.texture()
+        {
+            let sent = sender.send_texture(&texture, &stamp);
+            if sent.map_err(|error| errors::share(&error))?.is_some() {
+                return Ok(());
+            }
+            // Of another device: its bytes are sent, as any other's.
+        }
         let unreadable = || unreadable(buffer, incoming);
         let frame = gst_video::VideoFrame::from_buffer_readable(buffer.clone(), &incoming.info)
             .map_err(|_| unreadable())?;
         let stride = usize::try_from(frame.plane_stride()[0]).map_err(|_| unreadable())?;
-        let stamp = stamp(buffer);
         let picture = Picture {
             bytes: frame.plane_data(0).map_err(|_| unreadable())?,
             stride,

@@ -1,10 +1,13 @@
 //! Shared frames → buffers, and the pictures that stand in while there is no sender.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 use gst_video::prelude::*;
 use texture_share::{Frame, Pixels, Video};
 
-use crate::video::outgoing;
+use crate::d3d11;
+use crate::video::{outgoing, to_card};
 
 /// Memory of a sender as GStreamer wraps it; the last reference lets the sender have it back.
 struct Shared(Box<dyn Pixels>);
@@ -22,6 +25,8 @@ pub(super) struct Frames {
     info: gst_video::VideoInfo,
     caps: gst::Caps,
     pool: gst::BufferPool,
+    /// Where the receiver draws, if pictures stay on the graphics card.
+    textures: Option<Arc<d3d11::Pool>>,
 }
 
 impl Frames {
@@ -39,7 +44,31 @@ impl Frames {
             info,
             caps,
             pool: pool.upcast(),
+            textures: None,
         })
+    }
+
+    /// The caps of the same frames on a graphics card; `None` for formats that are not kept there.
+    pub(super) fn caps_on_card(&self) -> Option<gst::Caps> {
+        to_card(&self.info)
+    }
+
+    /// The same frames on a graphics card: `caps` are [`Self::caps_on_card`], and `None` is said where `device` has no
+    /// such textures.
+    pub(super) fn on_card(&self, device: &d3d11::Device, caps: gst::Caps) -> Option<Self> {
+        let textures = d3d11::Pool::new(device, &self.info, &caps)?;
+        Some(Self {
+            video: self.video.clone(),
+            info: self.info.clone(),
+            caps,
+            pool: textures.buffers().clone(),
+            textures: Some(textures),
+        })
+    }
+
+    /// Where the receiver is to draw, if pictures stay on the graphics card.
+    pub(super) fn textures(&self) -> Option<&Arc<d3d11::Pool>> {
+        self.textures.as_ref()
     }
 
     pub(super) fn caps(&self) -> &gst::Caps {
@@ -54,11 +83,14 @@ impl Frames {
         (numer > 0).then(|| gst::ClockTime::SECOND.mul_div_floor(denom.into(), numer))?
     }
 
-    /// The sender's memory as it is.
-    pub(super) fn wrap(&self, frame: Frame) -> gst::Buffer {
+    /// The sender's memory as it is, or the texture that was drawn on; `None` if that one is gone.
+    pub(super) fn wrap(&self, frame: Frame) -> Option<gst::Buffer> {
+        let Some(pixels) = frame.pixels else {
+            return self.textures.as_ref()?.take();
+        };
         let mut buffer = gst::Buffer::new();
         let inner = buffer.make_mut();
-        inner.append_memory(gst::Memory::from_slice(Shared(frame.pixels)));
+        inner.append_memory(gst::Memory::from_slice(Shared(pixels)));
         let stride = self.video.stride.cast_signed();
         if stride != self.info.stride()[0] {
             // Only a layout GStreamer does not expect needs saying; refused only if it did not fit the buffer.
@@ -72,12 +104,12 @@ impl Frames {
                 &[stride],
             );
         }
-        buffer
+        Some(buffer)
     }
 
     /// A copy of the frame in ordinary memory, upside down if asked.
     pub(super) fn copy(&self, frame: &Frame, flip: bool) -> Result<gst::Buffer, gst::FlowError> {
-        let bytes = (*frame.pixels).as_ref();
+        let bytes = frame.bytes();
         let stride = self.video.stride as usize;
         self.draw(|row, rows, to| {
             let row = if flip { rows - 1 - row } else { row };

@@ -16,7 +16,7 @@ use texture_share::{ShareError, Target, Waker};
 
 use super::properties::{self, Settings};
 use super::stream::Stream;
-use crate::{errors, video};
+use crate::{d3d11, errors, video};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -34,6 +34,7 @@ pub(super) struct Status {
     pub(super) latency: gst::ClockTime,
     pub(super) received: u64,
     pub(super) copied: u64,
+    pub(super) by_gpu: u64,
     pub(super) missed: u64,
     pub(super) skipped: u64,
     pub(super) connections: u64,
@@ -44,6 +45,7 @@ impl Status {
         gst::Structure::builder("application/x-spoutsrc-stats")
             .field("frames-received", self.received)
             .field("frames-copied", self.copied)
+            .field("frames-by-gpu", self.by_gpu)
             .field("frames-missed", self.missed)
             .field("frames-skipped", self.skipped)
             .field("connections", self.connections)
@@ -57,6 +59,10 @@ pub struct SpoutSrc {
     pub(super) settings: Mutex<Settings>,
     pub(super) status: Mutex<Status>,
     pub(super) flushing: AtomicBool,
+    /// Downstream may want its pictures elsewhere from now on.
+    pub(super) reconfigured: AtomicBool,
+    /// The pipeline's graphics device, once pictures lie there.
+    pub(super) device: d3d11::Shared,
     waker: Mutex<Option<Arc<dyn Waker>>>,
     stream: Mutex<Option<Stream>>,
 }
@@ -118,12 +124,22 @@ impl ElementImpl for SpoutSrc {
                     "src",
                     gst::PadDirection::Src,
                     gst::PadPresence::Always,
-                    &video::src_template(),
+                    &video::src_caps(cfg!(windows)),
                 )
                 .expect("name and caps are constants"),
             ]
         });
         TEMPLATES.as_ref()
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        // One that is wrong is said to be so when the element starts.
+        let adapter = self.settings.lock().unwrap().sharing.adapter();
+        let element = self.obj();
+        let adapter = adapter.unwrap_or_default();
+        self.device
+            .take_context(element.upcast_ref(), context, adapter);
+        self.parent_set_context(context);
     }
 }
 
@@ -131,19 +147,23 @@ impl BaseSrcImpl for SpoutSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings.lock().unwrap().clone();
         let failed = |error: ShareError| errors::share(&error);
-        let name = settings.sender_name.of_other();
-        let target = name
+        let sharing = &settings.sharing;
+        let target = sharing
+            .name_of_other()
             .map_err(|error| failed(error.into()))?
             .map_or(Target::Active { own: false }, Target::Named);
-        let receiver = texture_share::open(settings.backend.into())
+        let mut receiver = sharing
+            .open()
             .and_then(|directory| directory.receiver(target.clone()))
             .map_err(failed)?;
+        receiver.keep_in_step(sharing.frame_sync);
+        let adapter = sharing.adapter().unwrap_or_default();
         *self.status.lock().unwrap() = Status {
             latency: gst::ClockTime::from_mseconds(1),
             ..Status::default()
         };
         *self.waker.lock().unwrap() = Some(receiver.waker());
-        *self.stream.lock().unwrap() = Some(Stream::new(receiver, target));
+        *self.stream.lock().unwrap() = Some(Stream::new(receiver, target, adapter));
         Ok(())
     }
 
@@ -151,7 +171,9 @@ impl BaseSrcImpl for SpoutSrc {
         *self.waker.lock().unwrap() = None;
         let stream = self.stream.lock().unwrap().take();
         drop(stream);
+        self.device.forget();
         let mut status = self.status.lock().unwrap();
+        gst::info!(CAT, imp = self, "stopping: {}", status.structure());
         status.sender = None;
         status.caps = None;
         Ok(())
@@ -175,13 +197,14 @@ impl BaseSrcImpl for SpoutSrc {
     }
 
     fn negotiate(&self) -> Result<(), gst::LoggableError> {
-        // There is nothing to choose: caps are the sender's, and set when it is known.
+        // Caps are the sender's, and set when it is known. What there is to choose is chosen by the stream.
+        self.reconfigured.store(true, Ordering::Release);
         Ok(())
     }
 
     fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
         let present = self.status.lock().unwrap().caps.clone();
-        let caps = present.unwrap_or_else(video::src_template);
+        let caps = present.unwrap_or_else(|| video::src_caps(d3d11::is_available()));
         Some(match filter {
             Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
             None => caps,
@@ -194,6 +217,10 @@ impl BaseSrcImpl for SpoutSrc {
                 let least = self.status.lock().unwrap().latency;
                 latency.set(true, least, gst::ClockTime::NONE);
                 true
+            }
+            gst::QueryViewMut::Context(context) => {
+                self.device.answer(self.obj().upcast_ref(), context)
+                    || BaseSrcImplExt::parent_query(self, query)
             }
             _ => BaseSrcImplExt::parent_query(self, query),
         }

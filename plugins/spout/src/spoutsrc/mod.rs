@@ -13,6 +13,7 @@ use gst::prelude::*;
 mod frames;
 mod imp;
 mod messages;
+mod negotiation;
 mod properties;
 mod stream;
 mod timing;

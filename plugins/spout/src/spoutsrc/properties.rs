@@ -6,8 +6,7 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
-use crate::backend::{self, Backend};
-use crate::sender_name::AskedName;
+use crate::sharing::Sharing;
 
 /// What comes out while the sender is away, once it was there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
@@ -48,10 +47,8 @@ pub(crate) enum Dedupe {
 /// What the operator asked for: plain data, one field a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// Empty takes the active sender. Read going READY → PAUSED.
-    pub(super) sender_name: AskedName,
-    /// Read going READY → PAUSED.
-    pub(super) backend: Backend,
+    /// An empty name takes the active sender. Read going READY → PAUSED.
+    pub(super) sharing: Sharing,
     /// Live.
     pub(super) when_lost: WhenLost,
     /// Milliseconds, 0 is for ever. Live.
@@ -67,8 +64,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            sender_name: AskedName::default(),
-            backend: Backend::default(),
+            sharing: Sharing::default(),
             when_lost: WhenLost::default(),
             connect_timeout: 0,
             max_framerate: (0, 1),
@@ -80,11 +76,11 @@ impl Default for Settings {
 
 pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let defaults = Settings::default();
-    vec![
-        AskedName::property(
-            "Name of the sender; empty takes the active one, never one of this process, and stays with it until it closes",
-        ),
-        backend::property(),
+    let shared = Sharing::properties(
+        "Name of the sender; empty takes the active one, never one of this process, and stays with it until it closes",
+        "Tells a sender that waits for it whenever a frame was taken; for one receiver of a sender (Windows; no effect on Linux, where senders see it by themselves)",
+    );
+    let own = [
         glib::ParamSpecEnum::builder_with_default("when-lost", defaults.when_lost)
             .nick("When lost")
             .blurb("What comes out while a sender that was there is away")
@@ -122,10 +118,11 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
-            .blurb("frames-received, frames-copied, frames-missed (by coming late), frames-skipped (by max-framerate or dedupe), connections, latency since READY")
+            .blurb("frames-received, frames-copied, frames-by-gpu (copied on the graphics card), frames-missed (by coming late), frames-skipped (by max-framerate or dedupe), connections, latency since READY")
             .read_only()
             .build(),
-    ]
+    ];
+    shared.into_iter().chain(own).collect()
 });
 
 impl Settings {
@@ -133,22 +130,18 @@ impl Settings {
     pub(super) fn get(&self, name: &str) -> Option<glib::Value> {
         let fraction = |(numer, denom)| gst::Fraction::new(numer, denom);
         match name {
-            "sender-name" => Some(self.sender_name.to_value()),
-            "backend" => Some(self.backend.to_value()),
             "when-lost" => Some(self.when_lost.to_value()),
             "connect-timeout" => Some(self.connect_timeout.to_value()),
             "max-framerate" => Some(fraction(self.max_framerate).to_value()),
             "dedupe" => Some(self.dedupe.to_value()),
             "flip" => Some(self.flip.to_value()),
-            _ => None,
+            _ => self.sharing.get(name),
         }
     }
 
     /// Takes over a property; GObject has checked its type and range.
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
-            "sender-name" => self.sender_name = AskedName::from_value(value),
-            "backend" => self.backend = value.get().unwrap_or(self.backend),
             "when-lost" => self.when_lost = value.get().unwrap_or(self.when_lost),
             "connect-timeout" => self.connect_timeout = value.get().unwrap_or(self.connect_timeout),
             "max-framerate" => {
@@ -158,8 +151,15 @@ impl Settings {
             }
             "dedupe" => self.dedupe = value.get().unwrap_or(self.dedupe),
             "flip" => self.flip = value.get().unwrap_or(self.flip),
-            _ => {}
+            _ => {
+                self.sharing.set(name, value);
+            }
         }
+    }
+
+    /// Whether pictures must pass through ordinary memory, because they are looked at or turned over there.
+    pub(super) fn needs_bytes(&self) -> bool {
+        self.flip || self.dedupe == Dedupe::Content
     }
 
     /// The shortest time between two frames.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
-use texture_share::{Description, Event, Frame, Receiver, ShareError, Target};
+use texture_share::{Adapter, Description, Event, Frame, Receiver, ShareError, Target};
 
 use super::frames::{Frames, sample};
 use super::imp::{CAT, SpoutSrc};
@@ -27,28 +27,31 @@ const STAND_IN: gst::ClockTime = gst::ClockTime::from_mseconds(33);
 /// What exists between start and stop.
 #[derive(Debug)]
 pub(super) struct Stream {
-    receiver: Box<dyn Receiver>,
+    pub(super) receiver: Box<dyn Receiver>,
     target: Target,
+    /// Where textures are to lie, if pictures stay on the graphics card.
+    pub(super) adapter: Adapter,
     /// The sender, while it is there.
-    sender: Option<String>,
+    pub(super) sender: Option<Description>,
     /// Since when it is not.
     alone: Instant,
-    frames: Option<Frames>,
+    pub(super) frames: Option<Frames>,
     timing: Timing,
     pace: Pace,
     /// The last frame, kept only where it may be needed again.
-    last: Option<gst::Buffer>,
-    sampled: Option<u64>,
+    pub(super) last: Option<gst::Buffer>,
+    pub(super) sampled: Option<u64>,
     /// When the last buffer or gap went out, running time.
     pushed: Option<gst::ClockTime>,
-    warned: Option<String>,
+    pub(super) warned: Option<String>,
 }
 
 impl Stream {
-    pub(super) fn new(receiver: Box<dyn Receiver>, target: Target) -> Self {
+    pub(super) fn new(receiver: Box<dyn Receiver>, target: Target, adapter: Adapter) -> Self {
         Self {
             receiver,
             target,
+            adapter,
             sender: None,
             alone: Instant::now(),
             frames: None,
@@ -77,6 +80,14 @@ impl Stream {
         }
     }
 
+    pub(super) fn sender_name(&self) -> String {
+        let sender = self.sender.as_ref();
+        sender.map_or_else(
+            || "the sender".into(),
+            |sender| format!("sender `{}`", sender.name),
+        )
+    }
+
     fn target_name(&self) -> String {
         match &self.target {
             Target::Active { .. } => "an active sender".into(),
@@ -93,9 +104,14 @@ impl SpoutSrc {
                 return Err(gst::FlowError::Flushing);
             }
             let settings = self.settings.lock().unwrap().clone();
+            self.follow_downstream(stream, &settings)?;
             let buffer = match stream.receiver.next(stream.wait(&settings)) {
-                Ok(Event::Connected(sender)) => self.meet(stream, &sender, "spout-connected")?,
-                Ok(Event::Resized(sender)) => self.meet(stream, &sender, "spout-resized")?,
+                Ok(Event::Connected(sender)) => {
+                    self.meet(stream, sender, "spout-connected", &settings)?
+                }
+                Ok(Event::Resized(sender)) => {
+                    self.meet(stream, sender, "spout-resized", &settings)?
+                }
                 Ok(Event::Frame(frame)) => self.take(stream, frame, &settings)?,
                 Ok(Event::Lost) => self.lose(stream, &settings)?,
                 Ok(Event::Idle) => None,
@@ -112,67 +128,14 @@ impl SpoutSrc {
         }
     }
 
-    fn fail(&self, message: gst::ErrorMessage) -> gst::FlowError {
+    pub(super) fn fail(&self, message: gst::ErrorMessage) -> gst::FlowError {
         self.post_error_message(message);
         gst::FlowError::Error
     }
 
-    fn post(&self, message: gst::Message) {
+    pub(super) fn post(&self, message: gst::Message) {
         // A message nobody is there to receive is no loss.
         let _ = self.obj().post_message(message);
-    }
-
-    /// A sender is there, or sends something else from now on: caps first, then its frames.
-    fn meet(
-        &self,
-        stream: &mut Stream,
-        sender: &Description,
-        what: &str,
-    ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        let frames = Frames::new(&sender.video).ok_or_else(|| {
-            self.fail(gst::error_msg!(
-                gst::StreamError::Format,
-                (
-                    "sender `{}` sends {:?} pixels, which this element cannot pass on; let it send BGRA",
-                    sender.name,
-                    sender.video.format
-                )
-            ))
-        })?;
-        let caps = frames.caps().clone();
-        gst::info!(CAT, imp = self, "{what}: `{}`, {caps}", sender.name);
-        {
-            let mut status = self.status.lock().unwrap();
-            status.connections += u64::from(stream.sender.is_none());
-            status.sender = Some(sender.name.to_string());
-            status.caps = Some(caps.clone());
-        }
-        stream.frames = Some(frames);
-        stream.sender = Some(sender.name.to_string());
-        stream.last = None;
-        stream.sampled = None;
-        stream.warned = None;
-        let element = self.obj();
-        let pad = element.src_pad();
-        // Asked, because an event that downstream refuses is not reported back.
-        let taken = pad.peer_query_accept_caps(&caps)
-            && (pad.current_caps().as_ref() == Some(&caps) || element.set_caps(&caps).is_ok());
-        if !taken {
-            if self.flushing.load(Ordering::Acquire) {
-                return Err(gst::FlowError::Flushing);
-            }
-            self.post_error_message(gst::error_msg!(
-                gst::CoreError::Negotiation,
-                (
-                    "downstream does not take what sender `{}` sends ({caps}); put videoconvert, videoscale and videorate behind this element",
-                    sender.name
-                )
-            ));
-            return Err(gst::FlowError::NotNegotiated);
-        }
-        let element = element.upcast_ref::<gst::Element>();
-        self.post(messages::of_sender(element, what, sender, &caps));
-        Ok(None)
     }
 
     fn take(
@@ -187,21 +150,23 @@ impl SpoutSrc {
         };
         let interval = u64::try_from(settings.shortest_interval().as_nanos()).unwrap_or(u64::MAX);
         let mut skipped = !stream.pace.admits(arrived, interval);
-        if !skipped && settings.dedupe == Dedupe::Content {
-            let sampled = sample((*frame.pixels).as_ref());
+        if !skipped && settings.dedupe == Dedupe::Content && frame.pixels.is_some() {
+            let sampled = sample(frame.bytes());
             skipped = stream.sampled.replace(sampled) == Some(sampled);
         }
         let now = self.obj().current_running_time().unwrap_or_default();
         let placed = stream
             .timing
             .place(frame.stamp.captured, arrived, now.nseconds());
-        let copies = settings.flip || frame.over_quota;
+        // One that was drawn on the graphics card just before it was to be turned over stays as it is.
+        let copies = frame.pixels.is_some() && (settings.flip || frame.over_quota);
         {
             let mut status = self.status.lock().unwrap();
             status.received += 1;
             status.missed += frame.missed;
             status.skipped += u64::from(skipped);
             status.copied += u64::from(copies && !skipped);
+            status.by_gpu += u64::from(frame.pixels.is_none() && !skipped);
             if let Some(latency) = placed.latency {
                 status.latency = gst::ClockTime::from_nseconds(latency);
             }
@@ -216,7 +181,7 @@ impl SpoutSrc {
         let (sequence, missed) = (frame.sequence, frame.missed);
         let mut buffer = match copies {
             true => frames.copy(&frame, settings.flip)?,
-            false => frames.wrap(frame),
+            false => frames.wrap(frame).ok_or(gst::FlowError::Error)?,
         };
         let at = gst::ClockTime::from_nseconds(placed.at);
         {
@@ -239,14 +204,14 @@ impl SpoutSrc {
         stream: &mut Stream,
         settings: &Settings,
     ) -> Result<Option<gst::Buffer>, gst::FlowError> {
-        let Some(sender) = stream.sender.take() else {
+        let Some(sender) = stream.sender.take().map(|sender| sender.name) else {
             return Ok(None);
         };
         gst::info!(CAT, imp = self, "sender `{sender}` is gone");
         stream.alone = Instant::now();
         self.status.lock().unwrap().sender = None;
         let element = self.obj();
-        self.post(messages::lost(element.upcast_ref(), &sender));
+        self.post(messages::lost(element.upcast_ref(), sender.as_str()));
         match settings.when_lost {
             WhenLost::Eos => Err(gst::FlowError::Eos),
             WhenLost::Error => Err(self.fail(gst::error_msg!(

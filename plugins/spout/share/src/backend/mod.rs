@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Directory, Publisher, SenderName, ShareError};
+use crate::{Adapter, Directory, Publisher, SenderName, ShareError};
 
 #[cfg(target_os = "linux")]
 mod pipewire;
@@ -25,17 +25,20 @@ pub enum Backend {
     Shm,
 }
 
-/// Opens the directory of a backend.
+/// Opens the directory of a backend. Its senders and receivers have their textures on `adapter`; one that shares
+/// ordinary memory takes any.
 ///
 /// # Errors
 ///
-/// If this system has no such backend, or the place where senders register cannot be used.
-pub fn open(backend: Backend) -> Result<Arc<dyn Directory>, ShareError> {
+/// If this system has no such backend or adapter, or the place where senders register cannot be used.
+pub fn open(backend: Backend, adapter: Adapter) -> Result<Arc<dyn Directory>, ShareError> {
+    #[cfg(not(windows))]
+    let _ = adapter;
     match backend {
         #[cfg(target_os = "linux")]
         Backend::Auto | Backend::Shm => Ok(Arc::new(shm::ShmDirectory::open()?)),
         #[cfg(windows)]
-        Backend::Auto | Backend::Spout => Ok(Arc::new(spout::SpoutDirectory)),
+        Backend::Auto | Backend::Spout => Ok(Arc::new(spout::SpoutDirectory::open(adapter)?)),
         #[cfg(not(any(target_os = "linux", windows)))]
         Backend::Auto => Err(ShareError::NoneHere),
         #[cfg(not(target_os = "linux"))]

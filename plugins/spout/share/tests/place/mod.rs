@@ -1,8 +1,10 @@
 //! A folder of its own for the senders of a test.
 
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+
 use texture_share::backend::shm::{Folder, ShmDirectory};
 use texture_share::{
-    Directory, PixelFormat, Receiver, Sender, SenderName, SenderWish, Target, Video,
+    Directory, PixelFormat, Receiver, Sender, SenderName, SenderWish, Target, TextureWish, Video,
 };
 
 pub(crate) struct Place {
@@ -36,6 +38,7 @@ impl Place {
             name: name(called),
             video,
             make_active: true,
+            texture: TextureWish::default(),
         };
         self.directory.sender(&wish).unwrap()
     }

@@ -211,13 +211,13 @@ impl Link {
         let held = self.held.fetch_add(1, Ordering::AcqRel) + 1;
         Ok(Event::Frame(Frame {
             stamp: unpack(view.stamp()),
-            pixels: Box::new(Held {
+            pixels: Some(Box::new(Held {
                 view,
                 mailbox,
                 token,
                 held: self.held.clone(),
                 _connection: self.socket.clone(),
-            }),
+            })),
             sequence: token.ticket,
             missed,
             over_quota: held > QUOTA,

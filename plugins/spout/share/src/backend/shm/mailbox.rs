@@ -75,6 +75,11 @@ impl Mailbox {
         Token::unpack(self.0.word(0).swap(0, Ordering::AcqRel))
     }
 
+    /// Sender: whether the newest frame was taken, or there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.word(0).load(Ordering::Acquire) == 0
+    }
+
     /// Receiver: the sender may write this memory again.
     pub(super) fn give_back(&self, token: Token) {
         self.0

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::folder::{Folder, is_alive};
 use super::listing;
@@ -15,8 +16,8 @@ use super::shelf::Shelf;
 use super::socket::listen_at;
 use crate::directory::active_after;
 use crate::{
-    Description, Figures, Lender, Loan, Picture, Sender, SenderName, SenderWish, Sent, ShareError,
-    Stamp, Video,
+    Description, Figures, Gate, Lender, Loan, Picture, Sender, SenderName, SenderWish, Sent,
+    ShareError, Stamp, Video,
 };
 
 /// Names tried before giving up: `name`, `name_1`, …
@@ -192,6 +193,10 @@ impl Sender for ShmSender {
         Ok(Sent::Copied)
     }
 
+    fn gate(&self) -> Arc<dyn Gate> {
+        Arc::new(ShmGate(self.shelf.clone()))
+    }
+
     fn is_shown(&self, ticket: u64) -> bool {
         self.shelf.lock().unwrap().is_shown(ticket)
     }
@@ -225,3 +230,25 @@ impl Lender for ShmLender {
 }
 
 impl Loan for Canvas {}
+
+/// How often a sender that waits for its receivers looks whether they have taken the frame: nobody tells it.
+const GLANCE: Duration = Duration::from_micros(200);
+
+#[derive(Debug)]
+struct ShmGate(Arc<Mutex<Shelf>>);
+
+impl Gate for ShmGate {
+    fn wait(&self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            if self.0.lock().unwrap().is_taken() {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            thread::sleep(GLANCE.min(left));
+        }
+    }
+}

@@ -91,6 +91,11 @@ impl Shelf {
         self.greet_all();
     }
 
+    /// Whether every receiver has taken the newest frame.
+    pub(super) fn is_taken(&self) -> bool {
+        self.viewers.iter().all(|viewer| viewer.mailbox.is_empty())
+    }
+
     /// Tells those who have not heard of the present geometry.
     fn greet_all(&mut self) {
         let generation = self.generation;

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use windows::core::Result;
 
+use super::device::Texture;
 use super::kernel::{Held, Mutex, PATIENCE, Semaphore};
+use super::keyed::{self, Asked, Keyed};
 
 /// After so long without a turn the other side is taken for hung, and the texture is used without asking.
 const HUNG: Duration = Duration::from_millis(500);
@@ -16,13 +18,24 @@ pub(super) struct Access {
     counter: Semaphore,
     /// Since when there has been no turn.
     waiting: Option<Instant>,
+    /// The texture's own mutex was left behind by who died with it.
+    spoilt: bool,
 }
 
-/// A turn; the mutex is held if it could be had.
+/// A turn, until dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    held: Option<Held<'a>>,
+    _held: Hold<'a>,
     counter: &'a Semaphore,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held, not looked at")]
+enum Hold<'a> {
+    Named(Held<'a>),
+    Keyed(Keyed),
+    /// Of one who keeps it for good.
+    None,
 }
 
 impl Turn<'_> {
@@ -34,7 +47,6 @@ impl Turn<'_> {
     /// Ends a turn in which a frame was written.
     pub(super) fn written(self) {
         self.counter.count_up();
-        drop(self.held);
     }
 }
 
@@ -44,25 +56,50 @@ impl Access {
             mutex: Mutex::named(name, "_SpoutAccessMutex")?,
             counter: Semaphore::named(name, "_Count_Semaphore")?,
             waiting: None,
+            spoilt: false,
         })
     }
 
-    /// A turn, or `None`: then this frame is left out.
-    pub(super) fn turn(&mut self) -> Option<Turn<'_>> {
-        let hung = self.waiting.is_some_and(|since| since.elapsed() > HUNG);
-        let patience = if hung { Duration::ZERO } else { PATIENCE };
-        let held = self.mutex.hold(patience);
-        match (&held, self.waiting) {
-            (Some(_), _) => self.waiting = None,
-            (None, None) => self.waiting = Some(Instant::now()),
-            (None, Some(since)) if !hung && since.elapsed() > HUNG => {
-                tracing::warn!(
-                    "another program keeps a shared texture locked; it is used without the lock"
-                );
-            }
-            (None, Some(_)) => {}
-        }
+    /// A turn at `texture`, by its own mutex if it has one; or `None`: then this frame is left out.
+    pub(super) fn turn(&mut self, texture: &Texture) -> Option<Turn<'_>> {
+        let _held = match texture.is_keyed() {
+            false => named(&self.mutex, &mut self.waiting)?,
+            true => match keyed::ask(texture) {
+                Asked::Turn(keyed) => Hold::Keyed(keyed),
+                Asked::Busy => return None,
+                Asked::Spoilt => {
+                    self.spoilt = true;
+                    return None;
+                }
+            },
+        };
         let counter = &self.counter;
-        (held.is_some() || hung).then_some(Turn { held, counter })
+        Some(Turn { _held, counter })
+    }
+
+    /// Whether the texture has to be made anew; asked once.
+    pub(super) fn take_spoilt(&mut self) -> bool {
+        std::mem::take(&mut self.spoilt)
+    }
+}
+
+/// A turn by a named mutex, which `waiting` tells since when it could not be had.
+fn named<'a>(mutex: &'a Mutex, waiting: &mut Option<Instant>) -> Option<Hold<'a>> {
+    let hung = waiting.is_some_and(|since| since.elapsed() > HUNG);
+    let patience = if hung { Duration::ZERO } else { PATIENCE };
+    let held = mutex.hold(patience);
+    match (&held, *waiting) {
+        (Some(_), _) => *waiting = None,
+        (None, None) => *waiting = Some(Instant::now()),
+        (None, Some(since)) if !hung && since.elapsed() > HUNG => {
+            tracing::warn!(
+                "another program keeps a shared texture locked; it is used without the lock"
+            );
+        }
+        (None, Some(_)) => {}
+    }
+    match held {
+        Some(held) => Some(Hold::Named(held)),
+        None => hung.then_some(Hold::None),
     }
 }

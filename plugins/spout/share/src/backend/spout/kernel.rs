@@ -12,7 +12,8 @@ use windows::Win32::System::Memory::{
     MapViewOfFile, OpenFileMappingA, PAGE_READWRITE, UnmapViewOfFile, VirtualQuery,
 };
 use windows::Win32::System::Threading::{
-    CreateMutexA, CreateSemaphoreA, ReleaseMutex, ReleaseSemaphore, WaitForSingleObject,
+    CreateEventA, CreateMutexA, CreateSemaphoreA, EVENT_MODIFY_STATE, OpenEventA, ReleaseMutex,
+    ReleaseSemaphore, SYNCHRONIZATION_SYNCHRONIZE, SetEvent, WaitForSingleObject,
 };
 use windows::core::{PCSTR, Result};
 
@@ -110,6 +111,42 @@ impl Semaphore {
         let put_back = unsafe { ReleaseSemaphore(self.0.0, 1, Some(&mut before)) };
         // What was there after one was taken.
         put_back.map_or(0, |()| u32::try_from(before).unwrap_or(0))
+    }
+}
+
+/// Frame sync: signalled by a receiver that is ready for the next frame. It is there as long as such a receiver is.
+#[derive(Debug)]
+pub(super) struct Event(Handle);
+
+const SYNC: &str = "_Sync_Event";
+
+impl Event {
+    /// Makes the one of a sender, or joins it as it is. A wait ends it.
+    pub(super) fn create(sender: &[u8]) -> Result<Self> {
+        let name = terminated(sender, SYNC);
+        // SAFETY: the name ends in NUL and outlives the call.
+        let handle = unsafe { CreateEventA(None, false, false, PCSTR(name.as_ptr())) }?;
+        Ok(Self(Handle(handle)))
+    }
+
+    /// Joins it if it is there. A sender must not keep it: it would take itself for a receiver.
+    pub(super) fn open(sender: &[u8]) -> Option<Self> {
+        let name = terminated(sender, SYNC);
+        let rights = SYNCHRONIZATION_SYNCHRONIZE | EVENT_MODIFY_STATE;
+        // SAFETY: the name ends in NUL and outlives the call.
+        let handle = unsafe { OpenEventA(rights, false, PCSTR(name.as_ptr())) }.ok()?;
+        Some(Self(Handle(handle)))
+    }
+
+    pub(super) fn signal(&self) {
+        // SAFETY: the handle is open. There is nothing to do about a failure.
+        let _ = unsafe { SetEvent(self.0.0) };
+    }
+
+    /// Whether it was signalled within `wait`.
+    pub(super) fn wait(&self, wait: Duration) -> bool {
+        // SAFETY: the handle is open.
+        unsafe { WaitForSingleObject(self.0.0, milliseconds(wait)) == WAIT_OBJECT_0 }
     }
 }
 

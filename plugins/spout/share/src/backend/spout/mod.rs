@@ -15,21 +15,57 @@ use std::io;
 
 use crate::record::Record;
 use crate::{
-    Description, Directory, PixelFormat, Receiver, Sender, SenderName, SenderWish, ShareError,
-    Target, Video,
+    Adapter, Description, Directory, PixelFormat, Receiver, Sender, SenderName, SenderWish,
+    ShareError, Target, Video,
 };
 
 mod access;
 mod device;
+mod gpu;
 mod kernel;
+mod keyed;
 mod list;
 mod receiver;
 mod sender;
 mod text;
 
+pub use gpu::{DeviceLock, GpuDevice, GpuTexture};
+
 /// The senders of this login session.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SpoutDirectory;
+pub struct SpoutDirectory {
+    /// Where the textures of senders and receivers are to lie.
+    adapter: Adapter,
+}
+
+impl SpoutDirectory {
+    /// With textures on this adapter.
+    ///
+    /// # Errors
+    ///
+    /// If this machine has no such adapter.
+    pub fn open(adapter: Adapter) -> Result<Self, ShareError> {
+        let present: Vec<_> = device::adapters()
+            .filter_map(|found| device::identity(&found))
+            .collect();
+        let is_there = match adapter {
+            Adapter::Auto => true,
+            Adapter::Index(index) => (index as usize) < present.len(),
+            Adapter::Luid(luid) => present.iter().any(|(own, _)| *own == luid),
+        };
+        if is_there {
+            return Ok(Self { adapter });
+        }
+        let name =
+            |(index, (luid, name)): (usize, &(i64, String))| format!("{index} ({luid:#x}, {name})");
+        let names: Vec<_> = present.iter().enumerate().map(name).collect();
+        let present = match names.is_empty() {
+            true => "none at all".into(),
+            false => names.join(", "),
+        };
+        Err(ShareError::NoAdapter { adapter, present })
+    }
+}
 
 fn failed(doing: &'static str) -> impl FnOnce(windows::core::Error) -> ShareError {
     move |error| ShareError::System {
@@ -94,13 +130,13 @@ impl Directory for SpoutDirectory {
                 reason: "its pixel format can only be received",
             });
         }
-        Ok(Box::new(sender::SpoutSender::register(wish)?))
+        Ok(Box::new(sender::SpoutSender::register(wish, self.adapter)?))
     }
 
     fn receiver(&self, target: Target) -> Result<Box<dyn Receiver>, ShareError> {
         if let Target::Named(name) = &target {
             text::to_ansi(name)?;
         }
-        Ok(Box::new(receiver::SpoutReceiver::new(target)))
+        Ok(Box::new(receiver::SpoutReceiver::new(target, self.adapter)))
     }
 }

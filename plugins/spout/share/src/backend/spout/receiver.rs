@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::access::Access;
 use super::device::{Device, Texture};
+use super::gpu::GpuTexture;
+use super::kernel;
 use super::{describe, failed, list, text};
 use crate::counter::{Counter, Freshness};
 use crate::directory::RawName;
 use crate::record::Record;
 use crate::{
-    Description, Event, Frame, PixelFormat, Pixels, Receiver, ShareError, Stamp, Target, Waker,
+    Adapter, Description, Event, Frame, PixelFormat, Pixels, Receiver, ShareError, Stamp, Target,
+    TexturePool, Waker,
 };
 
 /// How often the count is looked at.
@@ -24,6 +27,9 @@ const SEEK_EVERY: Duration = Duration::from_millis(20);
 /// How often a sender that does not count is looked at: its frames cannot be told apart.
 const UNCOUNTED: Duration = Duration::from_micros(16_667);
 
+/// A count that has not moved for so long after its sender was found belongs to one that counts no more.
+const UNMOVED: Duration = Duration::from_millis(200);
+
 /// A sender that vanishes for less than this is starting again.
 const GRACE: Duration = Duration::from_millis(67);
 
@@ -31,6 +37,9 @@ const GRACE: Duration = Duration::from_millis(67);
 #[derive(Debug)]
 pub(super) struct SpoutReceiver {
     target: Target,
+    adapter: Adapter,
+    /// Whether its senders are told when it has taken a frame.
+    in_step: bool,
     device: Option<Device>,
     link: Option<Link>,
     /// A handle that no adapter could open: not tried again.
@@ -42,13 +51,21 @@ pub(super) struct SpoutReceiver {
 struct Link {
     name: RawName,
     handle: u32,
+    /// The device that the texture was opened on.
+    device: Device,
     texture: Texture,
-    staging: Texture,
+    /// Made when bytes are first asked for.
+    staging: Option<Texture>,
+    /// Where pictures are drawn instead.
+    pool: Option<Arc<dyn TexturePool>>,
+    /// How a sender learns that a frame was taken.
+    sync: Option<kernel::Event>,
     format: PixelFormat,
     video: crate::Video,
     access: Access,
     counter: Counter,
     sequence: u64,
+    found: Instant,
     looked: Option<Instant>,
     gone: Option<Instant>,
 }
@@ -75,9 +92,11 @@ impl AsRef<[u8]> for Copied {
 impl Pixels for Copied {}
 
 impl SpoutReceiver {
-    pub(super) fn new(target: Target) -> Self {
+    pub(super) fn new(target: Target, adapter: Adapter) -> Self {
         Self {
             target,
+            adapter,
+            in_step: false,
             device: None,
             link: None,
             hopeless: None,
@@ -151,9 +170,13 @@ impl SpoutReceiver {
                 "its pixels are written in DXGI format {code}, which is not known here"
             ),
         })?;
-        let staging = device
-            .staging(&texture)
-            .map_err(failed("making a staging texture"))?;
+        let sync = match self.in_step {
+            true => Some(kernel::Event::create(&name).map_err(failed("making the sync event"))?),
+            false => None,
+        };
+        if let Some(sync) = &sync {
+            sync.signal();
+        }
         let access = Access::new(&name).map_err(failed("opening the sender's mutex"))?;
         let described = Record {
             width,
@@ -165,52 +188,66 @@ impl SpoutReceiver {
             sender: text::from_ansi(&name),
             reason: "its name or format is not understood".into(),
         })?;
-        self.device = Some(device);
+        self.device = Some(device.clone());
         self.link = Some(Link {
             name,
             handle: record.share_handle,
+            device,
             texture,
-            staging,
+            staging: None,
+            pool: None,
+            sync,
             format,
             video: description.video.clone(),
             access,
             counter: Counter::default(),
             sequence: 0,
+            found: Instant::now(),
             looked: None,
             gone: None,
         });
         Ok(description)
     }
 
-    /// The present device first; a sender on another adapter is looked for on each.
+    /// The present device first; a sender on another adapter is looked for on each, if any will do.
     fn open(&self, handle: i64) -> Option<(Device, Texture)> {
-        let present = self.device.clone().or_else(|| Device::any().ok());
+        let present = self.device.clone();
+        let present = present.or_else(|| Device::on(self.adapter).ok());
+        let others = (self.adapter == Adapter::Auto).then(Device::each);
         present
             .into_iter()
-            .chain(Device::each())
+            .chain(others.into_iter().flatten())
             .find_map(|device| device.open(handle).ok().map(|texture| (device, texture)))
     }
 
     fn frame(&mut self) -> Result<Option<Event>, ShareError> {
-        let (Some(device), Some(link)) = (&self.device, &mut self.link) else {
+        let Some(link) = &mut self.link else {
             return Ok(None);
         };
-        let Some(missed) = link.copy(device) else {
-            return Ok(None);
+        let (missed, pixels) = match link.pool.clone() {
+            Some(pool) => {
+                // Asked before the turn: a pool may have to make a texture first.
+                let Some(texture) = pool.next() else {
+                    return Ok(None);
+                };
+                let Some(missed) = link.copy(Some(&texture))? else {
+                    return Ok(None);
+                };
+                (missed, None)
+            }
+            None => {
+                let Some(missed) = link.copy(None)? else {
+                    return Ok(None);
+                };
+                (missed, Some(link.pixels()?))
+            }
         };
-        let (format, stride) = (link.format, link.video.stride as usize);
-        let mut bytes = vec![0; link.video.frame_len()];
-        let row_len = (link.video.width * format.bytes()) as usize;
-        device
-            .read(&link.staging, row_len, |index, row| {
-                if let Some(to) = bytes.get_mut(index * stride..(index + 1) * stride) {
-                    format.receive_row(row, to);
-                }
-            })
-            .map_err(failed("reading the shared texture"))?;
+        if let Some(sync) = &link.sync {
+            sync.signal();
+        }
         link.sequence += 1 + u64::from(missed);
         Ok(Some(Event::Frame(Frame {
-            pixels: Box::new(Copied(bytes)),
+            pixels,
             sequence: link.sequence,
             missed: missed.into(),
             stamp: Stamp::default(),
@@ -220,31 +257,68 @@ impl SpoutReceiver {
 }
 
 impl Link {
-    /// Copies the texture if it may be new; how many frames were missed before it.
-    fn copy(&mut self, device: &Device) -> Option<u32> {
+    /// Copies the texture if it may be new, to `drawn` or to where it can be read; how many frames were missed before it.
+    fn copy(&mut self, drawn: Option<&GpuTexture>) -> Result<Option<u32>, ShareError> {
         let due = self
             .looked
             .is_none_or(|looked| looked.elapsed() >= UNCOUNTED);
-        let keyed = self.texture.is_keyed();
-        let turn = match keyed {
-            true => None,
-            false => Some(self.access.turn()?),
-        };
-        let own_turn = keyed.then(|| self.texture.keyed_turn());
-        if matches!(own_turn, Some(None)) {
-            return None;
+        if drawn.is_none() && self.staging.is_none() {
+            let staging = self.device.staging(&self.texture);
+            self.staging = Some(staging.map_err(failed("making a staging texture"))?);
         }
-        // Looked at and copied in one turn, so that the count belongs to the picture.
-        let count = turn.as_ref().map_or(0, |turn| turn.count());
-        let missed = match self.counter.observe(count) {
-            Freshness::New { missed } => missed,
-            Freshness::Same => return None,
-            Freshness::Unknown if due => 0,
-            Freshness::Unknown => return None,
+        // A texture whose mutex is spoilt is of no more use; its sender makes a new one.
+        let Some(turn) = self.access.turn(&self.texture) else {
+            return Ok(None);
         };
-        device.copy(&self.texture, &self.staging);
+        // Looked at and copied in one turn, so that the count belongs to the picture.
+        let missed = match self.counter.observe(turn.count()) {
+            Freshness::New { missed } => missed,
+            Freshness::Unknown if due => 0,
+            Freshness::Unmoved if due && self.found.elapsed() > UNMOVED => 0,
+            Freshness::Same | Freshness::Unknown | Freshness::Unmoved => return Ok(None),
+        };
+        match (drawn, &self.staging) {
+            (Some(texture), _) => self.device.take(&self.texture, texture),
+            (None, Some(staging)) => self.device.copy(&self.texture, staging),
+            (None, None) => {}
+        }
+        drop(turn);
         self.looked = Some(Instant::now());
-        Some(missed)
+        Ok(Some(missed))
+    }
+
+    /// The bytes of what was copied last.
+    fn pixels(&self) -> Result<Box<dyn Pixels>, ShareError> {
+        let (format, stride) = (self.format, self.video.stride as usize);
+        let mut bytes = vec![0; self.video.frame_len()];
+        let row_len = (self.video.width * format.bytes()) as usize;
+        if let Some(staging) = &self.staging {
+            self.device
+                .read(staging, row_len, |index, row| {
+                    if let Some(to) = bytes.get_mut(index * stride..(index + 1) * stride) {
+                        format.receive_row(row, to);
+                    }
+                })
+                .map_err(failed("reading the shared texture"))?;
+        }
+        Ok(Box::new(Copied(bytes)))
+    }
+
+    /// Draws on textures of `pool` from now on, if they can take this sender's pictures as they are.
+    fn draw_on(&mut self, pool: Arc<dyn TexturePool>) -> bool {
+        let device = pool.device().0;
+        let handle = i64::from(self.handle.cast_signed());
+        let (Ok(texture), Some(sample)) = (device.open(handle), pool.next()) else {
+            return false;
+        };
+        if !device.can_copy(&texture, &sample) || self.format.received_as() != self.format {
+            return false;
+        }
+        self.device = device;
+        self.texture = texture;
+        self.staging = None;
+        self.pool = Some(pool);
+        true
     }
 }
 
@@ -266,6 +340,23 @@ impl Receiver for SpoutReceiver {
             };
             sleep(pause.min(left));
         }
+    }
+
+    fn draw_on(&mut self, pool: Option<Arc<dyn TexturePool>>) -> bool {
+        let Some(link) = &mut self.link else {
+            return pool.is_none();
+        };
+        match pool {
+            Some(pool) => link.draw_on(pool),
+            None => {
+                link.pool = None;
+                true
+            }
+        }
+    }
+
+    fn keep_in_step(&mut self, on: bool) {
+        self.in_step = on;
     }
 
     fn waker(&self) -> Arc<dyn Waker> {

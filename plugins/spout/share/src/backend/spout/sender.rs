@@ -1,14 +1,19 @@
 //! A sender: a shared texture, its record, and its turns.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::access::Access;
 use super::device::{Device, Texture};
+use super::gpu::{GpuDevice, GpuTexture};
+use super::kernel::Event;
 use super::list::Entry;
 use super::{failed, text};
+use crate::directory::RawName;
 use crate::record::Record;
 use crate::{
-    Figures, Lender, Picture, Sender, SenderName, SenderWish, Sent, ShareError, Stamp, Video,
+    Adapter, Figures, Gate, Lender, Picture, Sender, SenderName, SenderWish, Sent, ShareError,
+    Stamp, Video,
 };
 
 /// Bit 30 of a record's partner id: the texture could be shared with OpenGL, too.
@@ -20,7 +25,10 @@ pub(super) struct SpoutSender {
     name: SenderName,
     device: Device,
     texture: Texture,
+    keyed: bool,
     video: Video,
+    /// Where the next texture is to lie.
+    preferred: Option<Device>,
     entry: Entry,
     access: Access,
     figures: Figures,
@@ -28,11 +36,11 @@ pub(super) struct SpoutSender {
     scratch: Vec<u8>,
 }
 
-fn texture(device: &Device, video: &Video) -> Result<(Texture, Record), ShareError> {
+fn texture(device: &Device, video: &Video, keyed: bool) -> Result<(Texture, Record), ShareError> {
     video.check()?;
     let format = video.format.dxgi();
     let (texture, handle) = device
-        .shared(video.width, video.height, format)
+        .shared(video.width, video.height, format, keyed)
         .map_err(failed("making a shared texture"))?;
     let program = std::env::current_exe().unwrap_or_default();
     let record = Record {
@@ -48,10 +56,14 @@ fn texture(device: &Device, video: &Video) -> Result<(Texture, Record), ShareErr
 }
 
 impl SpoutSender {
-    pub(super) fn register(wish: &SenderWish) -> Result<Self, ShareError> {
+    pub(super) fn register(wish: &SenderWish, adapter: Adapter) -> Result<Self, ShareError> {
         text::to_ansi(&wish.name)?;
-        let device = Device::any().map_err(failed("opening a Direct3D 11 device"))?;
-        let (texture, record) = texture(&device, &wish.video)?;
+        let device = match &wish.texture.device {
+            Some(device) => device.0.clone(),
+            None => Device::on(adapter).map_err(failed("opening a Direct3D 11 device"))?,
+        };
+        let keyed = wish.texture.keyed_mutex;
+        let (texture, record) = texture(&device, &wish.video, keyed)?;
         let numbered = |count: u32| match count {
             0 => text::to_ansi(&wish.name).ok(),
             count => text::to_ansi(&wish.name.numbered(count)).ok(),
@@ -63,7 +75,9 @@ impl SpoutSender {
             name: SenderName::of_other(&text::from_ansi(&entry.name))?,
             device,
             texture,
+            keyed,
             video: wish.video.clone(),
+            preferred: None,
             entry,
             access,
             figures: Figures {
@@ -72,6 +86,46 @@ impl SpoutSender {
             },
             scratch: Vec::new(),
         })
+    }
+
+    /// A new texture, of which receivers learn by its number.
+    fn renew(&mut self, video: &Video) -> Result<(), ShareError> {
+        if let Some(device) = self.preferred.take() {
+            self.device = device;
+        }
+        let (texture, record) = texture(&self.device, video, self.keyed)?;
+        self.texture = texture;
+        self.entry.update(&record);
+        Ok(())
+    }
+
+    /// Draws in a turn of our own, and counts the frame in it, so that nobody takes the old picture for the new one.
+    fn draw(
+        &mut self,
+        draw: impl FnOnce(&Device, &Texture) -> windows::core::Result<()>,
+    ) -> Result<bool, ShareError> {
+        let Some(turn) = self.access.turn(&self.texture) else {
+            self.figures.dropped += 1;
+            if self.access.take_spoilt() {
+                self.renew(&self.video.clone())?;
+            }
+            return Ok(false);
+        };
+        let written = draw(&self.device, &self.texture);
+        turn.written();
+        written.map_err(failed("drawing into the shared texture"))?;
+        self.figures.sent += 1;
+        Ok(true)
+    }
+}
+
+/// Frame sync by the event that a receiver makes.
+#[derive(Debug)]
+struct SpoutGate(RawName);
+
+impl Gate for SpoutGate {
+    fn wait(&self, wait: Duration) -> bool {
+        Event::open(&self.0).is_none_or(|event| event.wait(wait))
     }
 }
 
@@ -84,33 +138,49 @@ impl Sender for SpoutSender {
         video.check()?;
         // Some receivers open a texture anew only when its size changes: never a new one of equal geometry.
         if !self.video.same_geometry(video) {
-            let (texture, record) = texture(&self.device, video)?;
-            self.texture = texture;
-            self.entry.update(&record);
+            self.renew(video)?;
         }
         self.video = video.clone();
         Ok(())
     }
 
     fn send(&mut self, picture: &Picture<'_>, _stamp: &Stamp) -> Result<Sent, ShareError> {
+        let mut scratch = std::mem::take(&mut self.scratch);
         let (bytes, stride) = match picture.opaque {
             false if picture.is_long_enough(&self.video) => (picture.bytes, picture.stride),
             _ => {
-                self.scratch.resize(self.video.frame_len(), 0);
-                picture.copy_to(&self.video, &mut self.scratch)?;
-                (self.scratch.as_slice(), self.video.stride as usize)
+                scratch.resize(self.video.frame_len(), 0);
+                picture.copy_to(&self.video, &mut scratch)?;
+                (scratch.as_slice(), self.video.stride as usize)
             }
         };
-        let Some(turn) = self.access.turn() else {
-            self.figures.dropped += 1;
-            return Ok(Sent::Dropped);
-        };
-        let written = self.device.write(&self.texture, bytes, stride);
-        // Counted in the turn, so that nobody takes the old picture for the new one.
-        turn.written();
-        written.map_err(failed("drawing into the shared texture"))?;
-        self.figures.sent += 1;
-        Ok(Sent::Copied)
+        let drawn = self.draw(|device, texture| device.write(texture, bytes, stride));
+        self.scratch = scratch;
+        Ok(if drawn? { Sent::Copied } else { Sent::Dropped })
+    }
+
+    fn prefer(&mut self, device: GpuDevice) {
+        self.preferred = Some(device.0);
+    }
+
+    fn send_texture(
+        &mut self,
+        texture: &GpuTexture,
+        _stamp: &Stamp,
+    ) -> Result<Option<Sent>, ShareError> {
+        if !self.device.can_copy(&self.texture, texture) {
+            return Ok(None);
+        }
+        let drawn = self.draw(|device, shared| {
+            device.give(texture, shared);
+            Ok(())
+        })?;
+        self.figures.by_gpu += u64::from(drawn);
+        Ok(Some(if drawn { Sent::Copied } else { Sent::Dropped }))
+    }
+
+    fn gate(&self) -> Arc<dyn Gate> {
+        Arc::new(SpoutGate(self.entry.name.clone()))
     }
 
     fn is_shown(&self, _ticket: u64) -> bool {
