@@ -17,6 +17,23 @@ fn assert_own_picture(seen: &Value) -> Result<()> {
     Ok(())
 }
 
+/// What it shows of a blueprint, `blue`, becomes a sunset at a word.
+fn turns_from_blueprint_to_sunset(client: &mut Peer, blue: &Value) -> Result<()> {
+    client.ask(
+        "send",
+        json!({"data": {"prompts": [{"text": "sunset", "weight": 1.0}]}}),
+    )?;
+    let warm = client.frames(30)?;
+
+    let ([red, _, blueness], [redder, _, bluer]) = (colour(blue, "mean")?, colour(&warm, "mean")?);
+    assert!(blueness > red + 25.0, "a blueprint is blue: {blue}");
+    assert!(
+        redder - bluer > red - blueness + 40.0,
+        "a sunset is warmer: {warm}"
+    );
+    Ok(())
+}
+
 fn passing_through() -> Result<Controller> {
     let controller = Controller::start()?;
     controller.load("passthrough", &json!({}))?;
@@ -60,18 +77,7 @@ fn a_text_offer_makes_pictures_from_nothing_and_follows_the_prompt() -> Result<(
 
     client.offer(json!({"mode": "text", "pipeline": "scope-tiny", "prompts": ["blueprint"]}))?;
     let blue = client.frames(15)?;
-    client.ask(
-        "send",
-        json!({"data": {"prompts": [{"text": "sunset", "weight": 1.0}]}}),
-    )?;
-    let warm = client.frames(30)?;
-
-    let ([red, _, blueness], [redder, _, bluer]) = (colour(&blue, "mean")?, colour(&warm, "mean")?);
-    assert!(blueness > red + 25.0, "a blueprint is blue: {blue}");
-    assert!(
-        redder - bluer > red - blueness + 40.0,
-        "a sunset is warmer: {warm}"
-    );
+    turns_from_blueprint_to_sunset(&mut client, &blue)?;
     assert!(
         blue["contrast"].as_f64() > Some(8.0),
         "a picture, not a colour: {blue}"
@@ -87,19 +93,7 @@ fn a_prompt_redraws_the_clients_picture_live() -> Result<()> {
 
     client.offer(json!({"mode": "graph", "pipeline": "scope-tiny", "prompts": ["blueprint"]}))?;
     let blue = client.frames(20)?;
-    client.ask(
-        "send",
-        json!({"data": {"prompts": [{"text": "sunset", "weight": 1.0}]}}),
-    )?;
-    let warm = client.frames(30)?;
-
-    let ([red, _, blueness], [redder, _, bluer]) = (colour(&blue, "mean")?, colour(&warm, "mean")?);
-    assert!(blueness > red + 25.0, "a blueprint is blue: {blue}");
-    assert!(
-        redder - bluer > red - blueness + 40.0,
-        "a sunset is warmer: {warm}"
-    );
-    Ok(())
+    turns_from_blueprint_to_sunset(&mut client, &blue)
 }
 
 #[test]
