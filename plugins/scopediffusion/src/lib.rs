@@ -22,6 +22,7 @@ mod skin;
 mod stats;
 mod stream;
 mod survey;
+mod warm;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     scopediffusion::register(plugin)?;

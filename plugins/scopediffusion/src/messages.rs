@@ -42,10 +42,11 @@ pub(crate) fn provider_fallback(
 }
 
 /// `model-warm`: the graphs have run at this size, and the first frame will be as fast as the others; fields `width`,
-/// `height` and `took-ms`.
+/// `height`, `when` (`before-caps`, on the way to PAUSED, or `at-caps`) and `took-ms`.
 pub(crate) fn model_warm(
     element: &gst::Element,
     (width, height): (u32, u32),
+    when: &str,
     took: Duration,
 ) -> gst::Message {
     element_message(
@@ -53,6 +54,7 @@ pub(crate) fn model_warm(
         gst::Structure::builder("model-warm")
             .field("width", width)
             .field("height", height)
+            .field("when", when)
             .field("took-ms", milliseconds(took))
             .build(),
     )

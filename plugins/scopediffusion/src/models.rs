@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 
-use diffusion_engine::{EngineError, Folder, Lora, Model, Opening, OrtBackend};
+use diffusion_engine::{EngineError, Folder, LoadInterrupt, Lora, Model, Opening, OrtBackend};
 
 /// The files of `scope-tiny`, embedded at build time.
 static BUILTIN_FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/builtin_files.rs"));
@@ -40,7 +40,7 @@ pub(crate) fn built_in() -> Result<Folder, EngineError> {
 /// The model of `source`: the one already loaded, else loaded now, which takes milliseconds to minutes.
 ///
 /// A second element asking for the same model meanwhile waits for the first one's; other models are not held up.
-/// `progress` gets a sentence for each stage.
+/// `progress` gets a sentence for each stage; `interrupt` ends the load from another thread.
 ///
 /// # Errors
 ///
@@ -48,6 +48,7 @@ pub(crate) fn built_in() -> Result<Folder, EngineError> {
 pub(crate) fn load(
     source: &Source,
     backend: &'static OrtBackend,
+    interrupt: &LoadInterrupt,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Arc<Model>, EngineError> {
     let folder = match &source.dir {
@@ -83,7 +84,8 @@ pub(crate) fn load(
         Some(dir) => folder.with_autoencoder(dir)?,
         None => folder,
     };
-    let model = Model::load(
+    let model = Model::load_unless(
+        interrupt,
         &folder,
         backend,
         source.opening.clone(),

@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use diffusion_engine::{EngineError, Interrupt, Model, OrtBackend, Parameters, Patch, Spent};
+use diffusion_engine::{
+    EngineError, Interrupt, LoadInterrupt, Model, OrtBackend, Parameters, Patch, Spent,
+};
 use gst::glib;
 use gst::prelude::*;
 
@@ -15,6 +17,7 @@ use crate::settings::{self, Settings};
 use crate::sights::{self, Viewer};
 use crate::stats::Stats;
 use crate::stream::{Fresh, Stream, StreamError};
+use crate::warm::Warmth;
 use crate::{errors, messages, models, properties};
 
 /// What was asked for, and the part of it the engine has not heard yet.
@@ -38,6 +41,9 @@ pub(crate) struct Processor {
     /// The model loaded anew, until the stream takes it up.
     fresh: Arc<Mutex<Option<Arc<Model>>>>,
     viewer: Viewer,
+    warmth: Warmth,
+    /// Stops the load under way.
+    loading: LoadInterrupt,
     /// Stops the frame under way.
     interrupt: Mutex<Option<Interrupt>>,
 }
@@ -62,6 +68,8 @@ impl Processor {
             reloads: NewestFirstServed::default(),
             fresh: Arc::default(),
             viewer: Viewer::default(),
+            warmth: Warmth::default(),
+            loading: LoadInterrupt::default(),
             interrupt: Mutex::default(),
         }
     }
@@ -221,6 +229,7 @@ impl Processor {
     /// Loads the model anew beside the stream; it is taken up between two frames.
     fn reload(&self, element: &gst::Element, wanted: (Source, Parameters)) {
         let (weak, fresh, cat) = (element.downgrade(), self.fresh.clone(), self.cat);
+        let loading = self.loading.clone();
         let load = move |(source, parameters): (Source, Parameters)| {
             let progress = |stage: &str| {
                 if let Some(element) = weak.upgrade() {
@@ -231,10 +240,12 @@ impl Processor {
             };
             // The library is loaded: this only finds it.
             let loaded = OrtBackend::load(None)
-                .and_then(|backend| models::load(&source, backend, &mut { progress }))
+                .and_then(|backend| models::load(&source, backend, &loading, &mut { progress }))
                 .and_then(|model| model.prepare(&parameters).map(|()| model));
             match loaded {
                 Ok(model) => *fresh.lock().unwrap() = Some(model),
+                // The element goes to NULL and waits for this thread.
+                Err(EngineError::Interrupted) => {}
                 Err(error) => warn(&weak, "the adapters keep their scales", &error),
             }
         };
@@ -259,6 +270,10 @@ impl Processor {
 
     pub(crate) fn settings(&self) -> Settings {
         self.control.lock().unwrap().settings.clone()
+    }
+
+    pub(crate) fn warmth(&self) -> &Warmth {
+        &self.warmth
     }
 
     pub(crate) fn model(&self) -> Option<Arc<Model>> {
@@ -289,7 +304,7 @@ impl Processor {
             // A message nobody is there to receive is no loss.
             let _ = element.post_message(messages::model_loading(element, stage));
         };
-        let (model, took) = timed(|| models::load(&source, backend, &mut progress));
+        let (model, took) = timed(|| models::load(&source, backend, &self.loading, &mut progress));
         let model = model.map_err(|error| errors::engine(&error))?;
         let facts = model.facts();
         gst::info!(self.cat, obj = element, "model: {facts:?}");
@@ -310,24 +325,15 @@ impl Processor {
         Ok(())
     }
 
-    /// Runs everything once at the size of `stream`, where the first run is slow; tells how long it took.
-    fn warm_up(&self, element: &gst::Element, stream: &mut Stream) -> Result<(), StreamError> {
-        let on_cpu = |model: Arc<Model>| model.facts().provider == "cpu";
-        if self.model().is_none_or(on_cpu) {
-            return Ok(());
-        }
-        let (warm, took) = timed(|| stream.warm_up());
-        let message = messages::model_warm(element, stream.size(), took);
-        // A message nobody is there to receive is no loss.
-        let _ = element.post_message(message);
-        warm
-    }
-
     pub(crate) fn forget_model(&self) {
         *self.model.lock().unwrap() = None;
         self.prompts.finish();
+        // An engine can take minutes to build, and nobody will use it.
+        self.loading.stop();
         self.reloads.finish();
+        self.loading.go_on();
         self.viewer.forget();
+        self.warmth.forget();
         *self.fresh.lock().unwrap() = None;
     }
 
@@ -342,20 +348,17 @@ impl Processor {
         info: gst_video::VideoInfo,
     ) -> Option<Result<Stream, StreamError>> {
         let model = self.model()?;
-        let mut settings = {
+        let settings = {
             let mut control = self.control.lock().unwrap();
             // Nothing is left to tell that engine.
             control.unheard.clear();
-            control.settings.clone()
+            control.settings.clone().with_scales()
         };
-        for lora in &settings.loras {
-            settings.parameters.set_lora_scale(&lora.name(), lora.scale);
-        }
         let stream = Stream::new(model, &settings, info);
         Some(stream.and_then(|mut stream| {
             stream.show(self.viewer.all());
             *self.interrupt.lock().unwrap() = Some(stream.interrupt());
-            self.warm_up(element, &mut stream)?;
+            self.warm_at_caps(element, &mut stream)?;
             Ok(stream)
         }))
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use diffusion_engine::{
-    Batching, CfgType, Device, InputMode, Lora, Opening, Pace, Parameters, Provider,
+    Batching, CfgType, Device, InputMode, Lora, Opening, Pace, Parameters, Provider, Shapes,
 };
 use gst::glib;
 use serde_json::Value;
@@ -278,6 +278,14 @@ impl Settings {
         Ok(changed)
     }
 
+    /// The same with the scales of adapters among the parameters, for those that are inputs of the model.
+    pub(crate) fn with_scales(mut self) -> Self {
+        for lora in &self.loras {
+            self.parameters.set_lora_scale(&lora.name(), lora.scale);
+        }
+        self
+    }
+
     pub(crate) fn source(&self) -> crate::models::Source {
         crate::models::Source {
             dir: self.model_dir.clone(),
@@ -286,6 +294,7 @@ impl Settings {
             opening: Opening {
                 device: self.device(),
                 cache_dir: self.model_cache_dir.clone(),
+                shapes: self.shapes(),
             },
         }
     }
@@ -301,6 +310,14 @@ impl Settings {
             provider,
             index: self.device,
         }
+    }
+
+    /// What the stream will ask for, where engines are built for it; other models can be shared by streams of any shape.
+    fn shapes(&self) -> Option<Shapes> {
+        let built = self.execution_provider == ExecutionProvider::TensorRt;
+        let known = self.width > 0 && self.height > 0;
+        let size = known.then_some((self.width, self.height));
+        built.then(|| Shapes::new(size, self.pace(), &self.parameters))
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -324,6 +341,23 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shapes_are_told_where_engines_are_built_for_them_and_nowhere_else() {
+        let mut settings = Settings {
+            width: 768,
+            height: 512,
+            frame_buffer: 2,
+            ..Settings::default()
+        };
+        assert_eq!(settings.source().opening.shapes, None);
+
+        settings.execution_provider = ExecutionProvider::TensorRt;
+        let shapes = settings.source().opening.shapes.unwrap();
+        assert_eq!((shapes.size, shapes.most_rows), (Some((768, 512)), 16));
+        settings.height = 0;
+        assert_eq!(settings.source().opening.shapes.unwrap().size, None);
+    }
 
     #[test]
     fn adapters_are_a_list_or_a_bare_path() {

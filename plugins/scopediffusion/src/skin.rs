@@ -3,6 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+use crate::errors;
 use crate::processor::Processor;
 use crate::stats::Stats;
 use crate::survey;
@@ -45,6 +46,12 @@ impl Processor {
             && let Err(message) = self.load_model(element)
         {
             element.post_error_message(message);
+            return Err(gst::StateChangeError);
+        }
+        if transition == ReadyToPaused
+            && let Err(error) = self.warm_before_caps(element)
+        {
+            element.post_error_message(errors::stream(&error));
             return Err(gst::StateChangeError);
         }
         if transition == NullToReady {

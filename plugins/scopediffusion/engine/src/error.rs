@@ -85,8 +85,8 @@ pub enum EngineError {
         /// What does not add up.
         reason: String,
     },
-    /// Somebody has called [`crate::Interrupt::stop`].
-    #[error("the frame was interrupted")]
+    /// Somebody has called [`crate::Interrupt::stop`] or [`crate::LoadInterrupt::stop`].
+    #[error("the work was interrupted")]
     Interrupted,
     /// There was no memory for a graph or for its work, on the host or on the device.
     #[error("not enough memory for graph `{graph}`: {reason}")]
@@ -139,7 +139,7 @@ impl EngineError {
             Self::SizeNotDivisible { .. } => "scale the video to a size that the model accepts",
             Self::BadParameter { .. } => "send a value of the expected type and range",
             Self::BadFrame { .. } => "negotiate caps that match the frames",
-            Self::Interrupted => "call Interrupt::go_on before the next frame",
+            Self::Interrupted => "let work through again with `go_on`",
             Self::OutOfMemory { .. } => {
                 "lower the picture size, the number of steps or the frame buffer, or close what else uses the memory"
             }

@@ -42,7 +42,7 @@ mod tokenizer;
 mod watch;
 
 pub use backend::ort::OrtBackend;
-pub use backend::{Device, Opening, Provider};
+pub use backend::{Device, Opening, Provider, Shapes};
 pub use colour::Colours;
 pub use engine::{Batching, Engine, Outcome, Pace, Prompts, Spent};
 pub use error::EngineError;
@@ -55,4 +55,4 @@ pub use parameters::{
     WeightedPrompt, WeightedSeed,
 };
 pub use reference::Reference;
-pub use watch::Interrupt;
+pub use watch::{Interrupt, LoadInterrupt};

@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+use crate::error::EngineError;
 
 /// A run in an inference runtime that somebody else may stop.
 pub(crate) trait Stoppable: Any + Send + Sync + fmt::Debug {
@@ -80,5 +82,95 @@ impl Interrupt {
         if let Some(runtime) = self.0.shared.runtime.get() {
             runtime.go_on();
         }
+    }
+}
+
+/// What ends the load under way.
+type Cancel = Box<dyn Fn() + Send>;
+
+#[derive(Default)]
+struct Loading {
+    stopped: bool,
+    cancel: Option<Cancel>,
+}
+
+/// Ends the loading of a model from another thread.
+///
+/// Graphs are given up between two of their optimisations; an engine that TensorRT is building is finished first, and
+/// nothing after it is begun.
+#[derive(Clone, Default)]
+pub struct LoadInterrupt(Arc<Mutex<Loading>>);
+
+impl fmt::Debug for LoadInterrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoadInterrupt(stopped: {})", self.is_stopped())
+    }
+}
+
+impl LoadInterrupt {
+    /// Makes the load under way, and every later one, fail with [`crate::EngineError::Interrupted`].
+    pub fn stop(&self) {
+        let mut loading = self.loading();
+        loading.stopped = true;
+        if let Some(cancel) = &loading.cancel {
+            cancel();
+        }
+    }
+
+    /// Lets loads through again.
+    pub fn go_on(&self) {
+        self.loading().stopped = false;
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.loading().stopped
+    }
+
+    /// Does `work`, which `cancel` ends from another thread; not at all if it is stopped already.
+    pub(crate) fn during<T>(
+        &self,
+        cancel: Cancel,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, EngineError> {
+        {
+            let mut loading = self.loading();
+            if loading.stopped {
+                return Err(EngineError::Interrupted);
+            }
+            loading.cancel = Some(cancel);
+        }
+        let done = work();
+        self.loading().cancel = None;
+        Ok(done)
+    }
+
+    fn loading(&self) -> MutexGuard<'_, Loading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_load_under_way_is_cancelled_and_a_later_one_not_begun() {
+        let (interrupt, cancelled) = (LoadInterrupt::default(), Arc::new(AtomicUsize::new(0)));
+        let cancel = || -> Cancel {
+            let cancelled = Arc::clone(&cancelled);
+            Box::new(move || _ = cancelled.fetch_add(1, Ordering::SeqCst))
+        };
+
+        let done = interrupt.during(cancel(), || interrupt.stop());
+        assert_eq!((done, cancelled.load(Ordering::SeqCst)), (Ok(()), 1));
+        let begun = interrupt.during(cancel(), || panic!("it was stopped"));
+        assert_eq!(begun, Err(EngineError::Interrupted));
+
+        interrupt.go_on();
+        assert_eq!(interrupt.during(cancel(), || 7), Ok(7));
+        interrupt.stop();
+        assert_eq!(cancelled.load(Ordering::SeqCst), 1, "nothing was under way");
     }
 }

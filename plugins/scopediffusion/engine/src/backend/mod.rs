@@ -13,6 +13,9 @@ use crate::watch::Watch;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod ort;
+mod shapes;
+
+pub use self::shapes::Shapes;
 
 /// Which hardware path runs the graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +48,8 @@ pub struct Opening {
     /// Folder for graphs and engines as the provider has prepared them, made if need be; `None`
     /// keeps nothing. Entries are never wrong, and may be removed at any time.
     pub cache_dir: Option<PathBuf>,
+    /// What will be asked for, for a provider that builds engines for it (TensorRT); others need no telling.
+    pub shapes: Option<Shapes>,
 }
 
 impl From<Device> for Opening {
@@ -52,6 +57,7 @@ impl From<Device> for Opening {
         Self {
             device,
             cache_dir: None,
+            shapes: None,
         }
     }
 }
@@ -63,6 +69,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) content: Option<&'a [u8]>,
     /// Weights that take the place of those of the same name in files beside the graph.
     pub(crate) weights: &'a [NewWeight],
+    /// Pixels of the model's picture for one of its latent, as its config has it.
+    pub(crate) pixels: u32,
 }
 
 /// Element type of a graph's tensor, as far as the engine can feed or read it.

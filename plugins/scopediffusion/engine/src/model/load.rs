@@ -10,6 +10,7 @@ use crate::error::EngineError;
 use crate::folder::{Files, Folder, Part};
 use crate::lora::{Lora, NewWeight};
 use crate::onnx::repair;
+use crate::watch::LoadInterrupt;
 
 type Progress<'p> = &'p mut dyn FnMut(&str);
 
@@ -43,6 +44,23 @@ impl Model {
         loras: &[Lora],
         progress: Progress<'_>,
     ) -> Result<Self, EngineError> {
+        let interrupt = LoadInterrupt::default();
+        Self::load_unless(&interrupt, folder, backend, opening, loras, progress)
+    }
+
+    /// As [`Model::load`], ended by `interrupt` from another thread.
+    ///
+    /// # Errors
+    ///
+    /// Also [`EngineError::Interrupted`].
+    pub fn load_unless(
+        interrupt: &LoadInterrupt,
+        folder: &Folder,
+        backend: &OrtBackend,
+        opening: impl Into<Opening>,
+        loras: &[Lora],
+        progress: Progress<'_>,
+    ) -> Result<Self, EngineError> {
         let opening = opening.into();
         let device = opening.device;
         if device.provider == Provider::Auto {
@@ -50,17 +68,21 @@ impl Model {
                 device: Device { provider, ..device },
                 ..opening.clone()
             };
-            return match Self::load(folder, backend, on(Provider::Cuda), loras, progress) {
+            let mut load = |provider| {
+                let opening = on(provider);
+                Self::load_unless(interrupt, folder, backend, opening, loras, &mut *progress)
+            };
+            return match load(Provider::Cuda) {
                 Err(EngineError::ProviderUnavailable { reason, .. }) => {
-                    let mut model =
-                        Self::load(folder, backend, on(Provider::Cpu), loras, progress)?;
+                    let mut model = load(Provider::Cpu)?;
                     model.facts.fallback = Some(reason);
                     Ok(model)
                 }
                 loaded => loaded,
             };
         }
-        Self::load_on(folder, &backend.on(&opening)?, loras, progress)
+        let opener = backend.on(&opening)?.stopped_by(interrupt);
+        Self::load_on(folder, &opener, loras, progress)
     }
 
     /// As [`Model::load`], on a device that is there.
@@ -124,16 +146,30 @@ fn attempt(
     loras: &[Lora],
     progress: Progress<'_>,
 ) -> Result<Model, Failure> {
+    let provider = opener.provider();
     let of = |role| move |error| Failure { role, error };
     let loras = folder.merged(loras).map_err(of(None))?;
     let adapted = adapters::merge_all(folder, &loras, progress)
         .map_err(|(role, error)| Failure { role, error })?;
+    let stage = |what: &str| match provider {
+        "tensorrt" => format!(
+            "Loading the {what} of {}; TensorRT builds an engine for it the first time, for minutes",
+            folder.name()
+        ),
+        _ => format!("Loading the {what} of {}", folder.name()),
+    };
     let open = |part: &Part, weights: &[NewWeight], what, progress: Progress<'_>| {
-        progress(&format!("Loading the {what} of {}", folder.name()));
+        progress(&stage(what));
         let open = || {
             let content = adapters::changed(part, weights)?;
             let content = content.as_deref();
-            opener.open(part, Changes { content, weights })
+            let pixels = folder.autoencoder.scale_factor();
+            let changes = Changes {
+                content,
+                weights,
+                pixels,
+            };
+            opener.open(part, changes)
         };
         open().map_err(of(Some(part.role())))
     };
@@ -146,11 +182,8 @@ fn attempt(
     let graphs = Graphs {
         text_encoders,
         unet: {
-            progress(&format!(
-                "Loading the denoising network of {}",
-                folder.name()
-            ));
-            open_unet(opener, &folder.unet, &adapted.unet, progress).map_err(of(Some("unet")))?
+            progress(&stage("denoising network"));
+            open_unet(opener, folder, &adapted.unet, progress).map_err(of(Some("unet")))?
         },
         image_encoder: match &folder.image_encoder {
             Some(part) => Some(open(part, &[], "image encoder", progress)?),
@@ -160,7 +193,6 @@ fn attempt(
         decoder: open(&folder.vae_decoder, &[], "picture decoder", progress)?,
     };
     progress(&format!("Trying {} once", folder.name()));
-    let provider = opener.provider();
     Model::assemble(folder, graphs, provider).map_err(|error| Failure {
         role: None,
         error: of_trial(error, provider),
@@ -186,11 +218,19 @@ fn of_trial(error: EngineError, provider: &'static str) -> EngineError {
 /// Opens the denoising network; one whose timestep lacks an axis gets it, so that it can be batched.
 fn open_unet(
     opener: &Opener<'_>,
-    part: &Part,
+    folder: &Folder,
     weights: &[NewWeight],
     progress: Progress<'_>,
 ) -> Result<Box<dyn Graph>, EngineError> {
-    let open = |content: Option<&[u8]>| opener.open(part, Changes { content, weights });
+    let (part, pixels) = (&folder.unet, folder.autoencoder.scale_factor());
+    let open = |content: Option<&[u8]>| {
+        let changes = Changes {
+            content,
+            weights,
+            pixels,
+        };
+        opener.open(part, changes)
+    };
     let changed = adapters::changed(part, weights)?;
     let outline = part.outline()?;
     let Some((timestep, sample)) = trial::scalar_timestep(&outline) else {
@@ -207,6 +247,7 @@ fn open_unet(
             progress("Its timestep had no axis and got one: steps can share a call");
             return Ok(repaired);
         }
+        Some(Err(EngineError::Interrupted)) => return Err(EngineError::Interrupted),
         Some(Err(error)) => tracing::debug!(%error, "the repaired network does not open"),
         None => {}
     }

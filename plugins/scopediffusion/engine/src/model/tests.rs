@@ -325,6 +325,7 @@ fn load_cached(cache: &Path) -> Model {
             provider: Provider::Cpu,
             index: 0,
         },
+        shapes: None,
         cache_dir: Some(cache.into()),
     };
     let folder = Folder::open(&golden::model_dir()).unwrap();

@@ -12,12 +12,14 @@
 
 mod bound;
 mod cache;
+mod device;
 mod graph;
 mod open;
 mod placement;
 mod queue;
 mod search;
 mod slot;
+mod tensorrt;
 #[cfg(test)]
 mod tests;
 mod trouble;

@@ -4,20 +4,24 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::ort::ep::{self, ArenaExtendStrategy, ExecutionProviderDispatch};
+use ::ort::ep::{
+    self, ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, ExecutionProviderDispatch,
+};
 use ::ort::session::Session;
 use ::ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::bound::Sessions;
 use super::cache::Entry;
+use super::device::makers;
 use super::graph::{self, OrtGraph};
 use super::queue::{self, Queue};
 use super::slot::Place;
-use super::{OrtBackend, placement, search, trouble};
-use crate::backend::{Changes, Device, Graph, Opening, Provider};
+use super::{OrtBackend, placement, search, tensorrt, trouble};
+use crate::backend::{Changes, Device, Graph, Opening, Provider, Shapes};
 use crate::error::EngineError;
 use crate::folder::Part;
 use crate::onnx::{self, Outline, picture};
+use crate::watch::LoadInterrupt;
 
 /// Where a graph that is opened from memory finds the weights that lie beside it.
 const WEIGHTS_DIR: &str = "session.model_external_initializers_file_folder_path";
@@ -28,6 +32,10 @@ pub(crate) struct Opener<'b> {
     backend: &'b OrtBackend,
     device: Device,
     cache_dir: Option<PathBuf>,
+    shapes: Shapes,
+    /// What engines depend on besides the graph.
+    makers: String,
+    interrupt: LoadInterrupt,
     queue: Option<Arc<Queue>>,
     /// Graphs turn bytes into numbers and back.
     picture_graphs: bool,
@@ -81,6 +89,12 @@ impl OrtBackend {
             backend: self,
             device,
             cache_dir: opening.cache_dir.clone(),
+            shapes: opening.shapes.unwrap_or_default(),
+            makers: match device.provider {
+                Provider::TensorRt => format!("{} {:?}", makers(device.index), opening.shapes),
+                Provider::Auto | Provider::Cpu | Provider::Cuda => String::new(),
+            },
+            interrupt: LoadInterrupt::default(),
             picture_graphs: queue.is_some(),
             // Neither the CPU nor TensorRT has their operations.
             fused: device.provider == Provider::Cuda,
@@ -124,6 +138,14 @@ impl Opener<'_> {
     /// What tells how full the device is; `None` on the CPU.
     pub(crate) fn gauge(&self) -> Option<Gauge> {
         self.queue.clone().map(Gauge)
+    }
+
+    /// The same, whose opening can be ended from another thread.
+    pub(crate) fn stopped_by(self, interrupt: &LoadInterrupt) -> Self {
+        Self {
+            interrupt: interrupt.clone(),
+            ..self
+        }
     }
 
     /// What people call the provider.
@@ -184,10 +206,11 @@ impl Opener<'_> {
     fn entry(&self, part: &Part, changes: &Changes<'_>) -> Option<Entry> {
         let provider = trouble::name(self.device.provider);
         let made_by = format!(
-            "{} {} {provider} {}",
+            "{} {} {provider} {} {}",
             env!("CARGO_PKG_VERSION"),
             self.backend.version(),
-            self.device.index
+            self.device.index,
+            self.makers
         );
         Entry::of(self.cache_dir.as_deref()?, part, changes, &made_by)
     }
@@ -201,7 +224,7 @@ impl Opener<'_> {
     ) -> Result<Box<dyn Graph>, EngineError> {
         let failed = |error: ::ort::Error<SessionBuilder>| self.backend.failed(error.message());
         if let Some(kept) = entry.graph() {
-            let builder = self.builder(PLAIN, None)?;
+            let builder = self.builder(PLAIN, None, part, &changes)?;
             let builder = builder.with_optimization_level(GraphOptimizationLevel::Disable);
             match builder.map_err(failed)?.commit_from_file(kept) {
                 Ok(main) => return self.finish(part, main, PLAIN),
@@ -211,7 +234,7 @@ impl Opener<'_> {
                 }
             }
         }
-        let builder = self.builder(PLAIN, None)?;
+        let builder = self.builder(PLAIN, None, part, &changes)?;
         let builder = builder.with_optimized_model_path(entry.part());
         let opened = self.commit(builder.map_err(failed)?, part, changes);
         match opened {
@@ -233,10 +256,7 @@ impl Opener<'_> {
         if !on_gpu {
             return vec![PLAIN];
         }
-        let outline = match content {
-            Some(bytes) => onnx::outline(Cursor::new(bytes), bytes.len() as u64).ok(),
-            None => part.outline().ok(),
-        };
+        let outline = outline_of(part, content);
         let channels_last = Wish {
             // In a fused copy they do already.
             channels_last: !part.is_fused(),
@@ -261,7 +281,7 @@ impl Opener<'_> {
         wish: Wish,
         entry: Option<&Entry>,
     ) -> Result<Box<dyn Graph>, EngineError> {
-        let main = self.commit(self.builder(wish, entry)?, part, changes)?;
+        let main = self.commit(self.builder(wish, entry, part, &changes)?, part, changes)?;
         self.finish(part, main, wish)
     }
 
@@ -288,11 +308,21 @@ impl Opener<'_> {
             let weighted = builder.with_external_initializer(&weight.name, value);
             builder = weighted.map_err(failed)?;
         }
-        let opened = match changes.content.or(part.bytes()) {
-            Some(bytes) => builder.commit_from_memory(bytes),
-            None => builder.commit_from_file(part.path()),
+        let canceler = builder.canceler();
+        let cancel = move || {
+            // Refused only for options that are gone, and with them what was to be ended.
+            let _ = canceler.cancel();
         };
-        opened.map_err(|error| trouble::of_opening(part, self.device, error.message()))
+        let opened = self.interrupt.during(Box::new(cancel), || {
+            match changes.content.or(part.bytes()) {
+                Some(bytes) => builder.commit_from_memory(bytes),
+                None => builder.commit_from_file(part.path()),
+            }
+        })?;
+        opened.map_err(|error| match self.interrupt.is_stopped() {
+            true => EngineError::Interrupted,
+            false => trouble::of_opening(part, self.device, error.message()),
+        })
     }
 
     /// Puts what belongs to a graph around its session.
@@ -338,15 +368,30 @@ impl Opener<'_> {
         Ok(Some(opened))
     }
 
-    fn builder(&self, wish: Wish, entry: Option<&Entry>) -> Result<SessionBuilder, EngineError> {
-        let mut providers = Vec::new();
-        if let Some(queue) = &self.queue {
-            if self.device.provider == Provider::TensorRt {
-                providers.push(self.tensorrt(queue, entry));
-            }
-            providers.push(self.cuda(queue, wish));
+    fn builder(
+        &self,
+        wish: Wish,
+        entry: Option<&Entry>,
+        part: &Part,
+        changes: &Changes<'_>,
+    ) -> Result<SessionBuilder, EngineError> {
+        let Some(queue) = &self.queue else {
+            return self.builder_for(Vec::new(), wish);
+        };
+        let cuda = self.cuda(queue, wish);
+        if self.device.provider != Provider::TensorRt {
+            return self.builder_for(vec![cuda], wish);
         }
-        self.builder_for(providers, wish)
+        let outline = outline_of(part, changes.content);
+        let pixels = changes.pixels.max(1);
+        let engines = entry.and_then(Entry::engines);
+        let options =
+            tensorrt::options(part.role(), outline.as_ref(), self.shapes, pixels, engines);
+        tracing::debug!(role = part.role(), ?options, "TensorRT");
+        let builder = self.builder_for(vec![self.tensorrt(queue, options), cuda], wish)?;
+        // TensorRT knows patterns of plain operations, and none that ONNX Runtime makes of them.
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::Disable);
+        builder.map_err(|error| self.backend.failed(error.message()))
     }
 
     /// - `providers`: best first; the CPU stands behind them.
@@ -397,20 +442,25 @@ impl Opener<'_> {
     }
 
     #[allow(unsafe_code, reason = "a stream is handed over by its address")]
-    fn tensorrt(&self, queue: &Queue, entry: Option<&Entry>) -> ExecutionProviderDispatch {
-        let mut tensorrt = ep::TensorRT::default()
-            .with_device_id(self.index())
-            .with_fp16(true);
-        if let Some(engines) = entry.and_then(Entry::engines) {
-            let engines = engines.display();
-            tensorrt = tensorrt
-                .with_engine_cache(true)
-                .with_engine_cache_path(&engines)
-                .with_timing_cache(true)
-                .with_timing_cache_path(&engines);
+    fn tensorrt(
+        &self,
+        queue: &Queue,
+        options: Vec<(&'static str, String)>,
+    ) -> ExecutionProviderDispatch {
+        let mut tensorrt = ep::TensorRT::default().with_device_id(self.index());
+        for (name, value) in options {
+            tensorrt = tensorrt.with_arbitrary_config(name, value);
         }
         // SAFETY: as above.
         let tensorrt = unsafe { tensorrt.with_compute_stream(queue.stream()) };
         tensorrt.build().error_on_failure()
+    }
+}
+
+/// What a graph says about itself, as far as it can be read.
+fn outline_of(part: &Part, content: Option<&[u8]>) -> Option<Outline> {
+    match content {
+        Some(bytes) => onnx::outline(Cursor::new(bytes), bytes.len() as u64).ok(),
+        None => part.outline().ok(),
     }
 }

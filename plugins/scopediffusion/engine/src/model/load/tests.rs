@@ -216,3 +216,30 @@ fn a_copy_that_lacks_an_adapters_layers_is_left_aside_and_the_adapter_is_merged(
         "{reason}"
     );
 }
+
+#[test]
+fn a_load_that_is_interrupted_ends_there_and_the_next_one_is_whole() {
+    let backend =
+        OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
+    let folder = Folder::open(&golden::model_dir()).unwrap();
+    let device = Device {
+        provider: Provider::Cpu,
+        index: 0,
+    };
+    let (interrupt, mut said) = (LoadInterrupt::default(), Vec::new());
+    let load = |progress: Progress<'_>| {
+        Model::load_unless(&interrupt, &folder, backend, device, &[], progress)
+    };
+
+    let error = load(&mut |stage| {
+        said.push(stage.to_owned());
+        if stage.starts_with("Loading the denoising network") {
+            interrupt.stop();
+        }
+    });
+
+    assert_eq!(error.unwrap_err(), EngineError::Interrupted);
+    assert_eq!(said.len(), 2, "nothing is begun after it: {said:?}");
+    interrupt.go_on();
+    assert_eq!(two_rows(&load(&mut |_| {}).unwrap()), plain(&[]));
+}
