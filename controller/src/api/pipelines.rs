@@ -101,7 +101,7 @@ async fn status(State(state): State<AppState>) -> Json<Value> {
         "status": name,
         "pipeline_id": first.as_ref().map(|wish| &wish.node_id),
         "load_params": first.as_ref().and_then(|wish| wish.load_params.as_ref()),
-        "loaded_lora_adapters": null,
+        "loaded_lora_adapters": status.adapters,
         "error": error,
         "loading_stage": stage,
         "produces_video": true,

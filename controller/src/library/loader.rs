@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::facts::{self, Facts, Surveyor};
 use super::keeper::{Keeper, Keepers, Stage};
+use super::loras;
 use super::models::{Catalogue, PASSTHROUGH};
 use super::wish::{self, Wish};
 use crate::processor::{Fit, Processor};
@@ -28,6 +29,8 @@ pub struct Status {
     pub first: Option<Wish>,
     /// What its model is, once it is loaded; nothing for one that changes no pictures.
     pub facts: Option<Value>,
+    /// Its adapters, and the way each was taken.
+    pub adapters: Option<Value>,
 }
 
 /// Where the loading stands.
@@ -74,6 +77,16 @@ impl Loaded {
     /// What is known of it; nothing of one that changes no pictures.
     pub fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
+    }
+
+    /// Its adapters with the way each was taken, if it was loaded with any.
+    fn adapters(&self) -> Option<Value> {
+        let mut properties = self.processor.properties.iter();
+        let (_, list) = properties.find(|(name, _)| *name == "loras")?;
+        let inputs = self.facts.as_ref()?.get("lora_inputs");
+        let inputs = inputs.and_then(Value::as_array).into_iter().flatten();
+        let inputs: Vec<_> = inputs.filter_map(Value::as_str).collect();
+        Some(loras::told(list, &inputs))
     }
 
     /// Parameters that came with the load; a session starts from them.
@@ -145,12 +158,15 @@ impl Loader {
     pub fn status(&self) -> Status {
         let state = self.0.state.lock().unwrap();
         let first = state.wishes.first();
-        let loaded = state.loaded.iter().filter(|_| state.phase == Phase::Loaded);
-        let mut loaded = loaded.filter(|loaded| Some(&loaded.wish) == first);
+        let is_first = |loaded: &&Loaded| Some(&loaded.wish) == first;
+        let mut loaded = state.loaded.iter().filter(|_| state.phase == Phase::Loaded);
+        let loaded = loaded.find(is_first);
+        let facts = loaded.and_then(Loaded::facts);
         Status {
             phase: state.phase.clone(),
             first: first.cloned(),
-            facts: (loaded.find_map(Loaded::facts)).map(|told| facts::joined(told, None)),
+            facts: facts.map(|told| facts::joined(told, None)),
+            adapters: loaded.and_then(Loaded::adapters),
         }
     }
 

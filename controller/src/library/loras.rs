@@ -13,6 +13,9 @@ const ENDING: &str = "safetensors";
 const SCALES: std::ops::RangeInclusive<f64> = -10.0..=10.0;
 /// Most of them at once.
 const MOST: usize = 32;
+/// What a load may ask for, Scope's words: merged into the weights, or applied beside them.
+pub(super) const MERGED: &str = "permanent_merge";
+pub(super) const BESIDE: &str = "runtime_peft";
 
 /// The body of `GET /api/v1/loras`: every file, by name.
 pub fn listing(lora_dir: &Path) -> Value {
@@ -93,9 +96,65 @@ pub(super) fn property(
                 scale.ok_or_else(shape)?
             }
         };
+        let mode = one.get("merge_mode").filter(|mode| !mode.is_null());
+        if mode.is_some_and(|mode| !is_mode(mode)) {
+            return Err(shape());
+        }
         files.push(json!({ "path": confined(path, lora_dir)?, "scale": scale }));
     }
     Ok((!files.is_empty()).then(|| Value::Array(files).to_string()))
+}
+
+/// Takes `lora_merge_mode` out of a load's parameters.
+///
+/// It is a wish, and the model's files decide: an adapter that the model was exported with is beside its weights, any
+/// other is merged into them. Scales can be changed live either way. [`told`] says which way was taken.
+///
+/// # Errors
+///
+/// A sentence, for a word that is neither.
+pub(super) fn check_mode(params: &mut Map<String, Value>) -> Result<(), String> {
+    // Scope has both names for it.
+    for key in ["lora_merge_mode", "lora_merge_strategy"] {
+        if let Some(value) = params.remove(key)
+            && !is_mode(&value)
+        {
+            return Err(format!(
+                "`{key}` is {value}; send \"{MERGED}\" or \"{BESIDE}\""
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_mode(value: &Value) -> bool {
+    [MERGED, BESIDE].iter().any(|mode| value == mode)
+}
+
+/// The adapters of a loaded model with their scales at load, and the way that each was taken, whatever was asked for.
+///
+/// - `property`: what [`property`] gave; `inputs`: names of the adapters that the model was exported with.
+pub(super) fn told(property: &str, inputs: &[&str]) -> Value {
+    let list: Vec<Value> = serde_json::from_str(property).unwrap_or_default();
+    let told = list.iter().map(|one| {
+        let path = one["path"].as_str().unwrap_or_default();
+        let beside = inputs.contains(&input_name(path).as_str());
+        let mode = if beside { BESIDE } else { MERGED };
+        json!({ "path": path, "scale": one["scale"], "merge_mode": mode })
+    });
+    told.collect()
+}
+
+/// What the element calls the scale of a file's adapter where it is an input: its name less the ending, in the
+/// alphabet that every exporter keeps.
+fn input_name(path: &str) -> String {
+    let stem = Path::new(path).file_stem().unwrap_or_default();
+    let kept = |sign: char| match sign {
+        _ if sign.is_ascii_alphanumeric() => sign,
+        '_' | '-' => sign,
+        _ => '_',
+    };
+    stem.to_string_lossy().chars().map(kept).collect()
 }
 
 /// The file of this path or name, when it lies where LoRAs lie.
@@ -213,5 +272,38 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn a_merge_mode_is_one_of_two_words_and_the_model_decides() {
+        let (_root, loras) = folder();
+        let checked = |key: &str, value: Value| {
+            let mut params = Map::from_iter([(key.to_owned(), value)]);
+            let checked = check_mode(&mut params);
+            assert!(params.is_empty(), "it is no live parameter");
+            checked
+        };
+        assert_eq!(checked("lora_merge_mode", json!("runtime_peft")), Ok(()));
+        assert_eq!(
+            checked("lora_merge_strategy", json!("permanent_merge")),
+            Ok(())
+        );
+        let refusal = checked("lora_merge_mode", json!("fast")).unwrap_err();
+        assert_eq!(
+            refusal,
+            "`lora_merge_mode` is \"fast\"; send \"permanent_merge\" or \"runtime_peft\""
+        );
+        let one = |mode: &str| json!([{"path": "ink.safetensors", "merge_mode": mode}]);
+        assert!(asked(&one("runtime_peft"), &loras).is_ok());
+        assert!(asked(&one("sometimes"), &loras).is_err());
+
+        let list = r#"[{"path": "/l/ink v2.safetensors", "scale": 0.5}, {"path": "/l/oil.safetensors", "scale": 1.0}]"#;
+        assert_eq!(
+            told(list, &["ink_v2"]),
+            json!([
+                {"path": "/l/ink v2.safetensors", "scale": 0.5, "merge_mode": "runtime_peft"},
+                {"path": "/l/oil.safetensors", "scale": 1.0, "merge_mode": "permanent_merge"},
+            ])
+        );
     }
 }

@@ -45,6 +45,7 @@ impl Wish {
         params.retain(|_, value| !value.is_null());
         let width = side(&mut params, "width")?.unwrap_or(usual.0);
         let height = side(&mut params, "height")?.unwrap_or(usual.1);
+        loras::check_mode(&mut params)?;
         let loras = loras::property(&mut params, lora_dir)?;
         if loras.is_some() && !model.home.takes_loras() {
             return Err(format!("`{}` takes no LoRA", model.id));

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::library::loras;
 use crate::library::models::Home;
 
 /// Every live control, for clients that draw what they find.
@@ -15,7 +16,19 @@ pub(super) fn generation(home: &Home, references: bool) -> Map<String, Value> {
             _ => unreachable!("written as objects below"),
         }
     }
+    if home.takes_loras() {
+        fields.insert("lora_merge_mode".into(), merge_mode());
+    }
     fields
+}
+
+fn merge_mode() -> Value {
+    json!({
+        "type": "string", "default": loras::MERGED, "enum": [loras::MERGED, loras::BESIDE], "title": "LoRA merge mode",
+        "description": "A wish; the model decides. A LoRA that it was exported with takes new scales with every frame \
+                        (runtime_peft); any other is merged into its weights (permanent_merge), and a new scale merges it \
+                        anew beside the stream. `loaded_lora_adapters` of the status says which way each was taken",
+    })
 }
 
 fn noise(home: &Home) -> Value {
