@@ -71,6 +71,10 @@ const STAGES: [&str; 4] = ["encode_ms", "denoise_ms", "decode_ms", "frame_ms"];
     reason = "the table is the answer of this command"
 )]
 pub(super) fn run(args: &Args) -> Outcome<()> {
+    if let Some(python) = &args.python {
+        // Before minutes are spent on what it is to be compared with.
+        has_packages(python, args.torch.is_some())?;
+    }
     gstscopediffusion::plugin_register_static()?;
     println!(
         "{:>10}  {:16}{:>10}{:>10}{:>10}{:>10}{:>12}",
@@ -174,6 +178,39 @@ fn turns(args: &Args, side: u32) -> Outcome<Value> {
     Ok(Value::Object(result))
 }
 
+/// What `bench/engine.py` imports, and with `--torch` besides.
+const PACKAGES: [&str; 3] = ["numpy", "onnx", "onnxruntime"];
+const TORCH_PACKAGES: [&str; 2] = ["torch", "diffusers"];
+
+/// Refuses a Python that cannot run `bench/engine.py`, by the packages that it lacks.
+fn has_packages(python: &Path, torch: bool) -> Outcome<()> {
+    let torch = if torch { &TORCH_PACKAGES[..] } else { &[] };
+    let wanted = [&PACKAGES[..], torch].concat();
+    let hint = format!(
+        "that of `make setup` is for other measurements. Name one that has them: `python3 -m venv target/bench && \
+         target/bench/bin/pip install {}` makes target/bench/bin/python, and the environment of `gst-scope model export` \
+         (~/.local/share/scope-diffusion/export/bin/python) has them all",
+        wanted.join(" ")
+    );
+    let name = python.display();
+    let look = "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])";
+    let looked = Command::new(python)
+        .args(["-c", look])
+        .args(&wanted)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|err| trouble(format!("the Python `{name}` does not start: {err}")).hint(&hint))?;
+    let lacking = String::from_utf8_lossy(&looked.stdout).trim().to_owned();
+    match (looked.status.success(), lacking.as_str()) {
+        (true, "") => Ok(()),
+        (true, lacking) => {
+            let lacking = lacking.replace(' ', ", ");
+            Err(trouble(format!("the Python `{name}` lacks {lacking}")).hint(hint))
+        }
+        (false, _) => Err(trouble(format!("`{name}` is no Python")).hint(hint)),
+    }
+}
+
 /// What `bench/engine.py` finds out.
 fn ask(python: &Path, args: &Args, side: u32, steps: &[i32]) -> Outcome<Map<String, Value>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -191,10 +228,9 @@ fn ask(python: &Path, args: &Args, side: u32, steps: &[i32]) -> Outcome<Map<Stri
     }
     let output = command.output()?;
     if !output.status.success() {
-        let python = python.display();
-        return Err(trouble(format!(
-            "`{python}` could not run bench/engine.py; it needs numpy, onnx and onnxruntime"
-        )));
+        let said = format!("`{}` could not run bench/engine.py", python.display());
+        let hint = "what it said stands above; --model-dir must name a folder of ONNX graphs";
+        return Err(trouble(said).hint(hint));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -273,4 +309,44 @@ fn measure(args: &Args, side: u32, time: Duration) -> Outcome<(Map<String, Value
         return Err(trouble("no figures"));
     };
     Ok((round, steps.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_python_that_lacks_packages_is_refused_with_one_that_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let packages = folder.path().join("packages");
+        let python = folder.path().join("python");
+        // The system's, with packages of these names and no others.
+        let script = format!(
+            "#!/bin/sh\nPYTHONPATH={} exec python3 -S \"$@\"\n",
+            packages.display()
+        );
+        std::fs::write(&python, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&python, mode).unwrap();
+        let add = |name: &str| std::fs::create_dir_all(packages.join(name)).unwrap();
+        add("numpy");
+        add("onnx");
+
+        let refusal = has_packages(&python, true).unwrap_err();
+        let said = refusal.to_string();
+        assert!(
+            said.ends_with("lacks onnxruntime, torch, diffusers"),
+            "{said}"
+        );
+        assert!(
+            refusal
+                .remedy()
+                .contains("pip install numpy onnx onnxruntime torch")
+        );
+
+        add("onnxruntime");
+        has_packages(&python, false).unwrap();
+        let nowhere = has_packages(Path::new("/nowhere/python"), false).unwrap_err();
+        assert!(nowhere.to_string().contains("does not start"), "{nowhere}");
+    }
 }

@@ -66,5 +66,5 @@ pub(super) fn run(args: &Args) -> Result<(), CommandError> {
         Subject::SharePeer(args) => share::run_peer(args),
         Subject::Bridge => bridge::run(),
     };
-    outcome.map_err(|err| CommandError::new(&err, "run it from the repository after `make setup`"))
+    outcome.map_err(|err| CommandError::new(&err, err.remedy()))
 }

@@ -5,6 +5,7 @@
 //! half made or belongs to another version, and is gone on with.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -136,16 +137,16 @@ fn make(home: &Path, requirements: &str, base: &Python) -> Result<(), CommandErr
         "-m",
         "pip",
         "install",
-        "--quiet",
         "--disable-pip-version-check",
+        "--progress-bar=off",
         "-r",
     ])
     .arg(&wanted);
-    run(&mut pip).map_err(|said| {
+    run_aloud(&mut pip).map_err(|said| {
         CommandError::new(
             &format!("the packages of the export cannot be installed: {said}"),
-            "check the network and the disk and try again, or install the packages elsewhere and name that Python \
-             with --python",
+            "check the network and the disk and try again, which goes on from here; or install the packages elsewhere and \
+             name that Python with --python",
         )
     })?;
     fs::rename(&wanted, home.join("requirements.txt")).map_err(failed)
@@ -161,10 +162,70 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
+/// As [`run`], for pip: what it fetches is told as it goes, because that takes minutes.
+#[expect(clippy::print_stderr, reason = "what the next minutes are spent on")]
+fn run_aloud(pip: &mut Command) -> Result<(), String> {
+    let mut child = pip
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|err| err.to_string())?;
+    // It must not wait for room in one while the other is read.
+    let errors = child.stderr.take().map(|errors| {
+        std::thread::spawn(move || {
+            let mut said = Vec::new();
+            // What cannot be read any more is no reason to fail.
+            let _ = BufReader::new(errors).read_to_end(&mut said);
+            said
+        })
+    });
+    let mut stdout = Vec::new();
+    let lines = child.stdout.take().map(BufReader::new);
+    for line in lines.into_iter().flat_map(|lines| lines.split(b'\n')) {
+        let Ok(line) = line else { break };
+        if let Some(step) = step_of(&String::from_utf8_lossy(&line)) {
+            eprintln!("  {step}");
+        }
+        stdout.extend_from_slice(&line);
+        stdout.push(b'\n');
+    }
+    let stderr = errors.and_then(|errors| errors.join().ok());
+    let done = Output {
+        status: child.wait().map_err(|err| err.to_string())?,
+        stdout,
+        stderr: stderr.unwrap_or_default(),
+    };
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(last_words(&done)),
+    }
+}
+
+/// What a line of pip's is about, if it is worth telling.
+fn step_of(line: &str) -> Option<String> {
+    let line = line.trim();
+    if let Some(what) = line.strip_prefix("Downloading ") {
+        let (address, size) = what.split_once(" (").unwrap_or((what, ""));
+        // Metadata is a matter of a moment.
+        let file = address
+            .rsplit('/')
+            .next()
+            .filter(|file| !file.ends_with(".metadata"))?;
+        let size = size.trim_end_matches(')');
+        return Some(format!("fetching {file} {size}").trim_end().to_owned());
+    }
+    line.starts_with("Installing collected packages")
+        .then(|| "installing what was fetched".into())
+}
+
+/// The line that says most: pip ends with advice, and says before it what went wrong.
 fn last_words(done: &Output) -> String {
     let said = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
     let said = String::from_utf8_lossy(&said);
-    let line = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines().rfind(|line| line.starts_with("ERROR:"));
+    let line = error.or_else(|| lines().next_back());
     line.map_or_else(|| done.status.to_string(), str::to_owned)
 }
 
@@ -281,6 +342,46 @@ mod tests {
         tried(python.path()).unwrap();
         let never = || -> Result<Python, CommandError> { panic!("it is made already") };
         prepare(&home, "# nothing\n", &never).unwrap();
+    }
+
+    #[test]
+    fn what_takes_pip_long_is_told_and_nothing_else() {
+        let line = "  Downloading https://example.org/packages/torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl (915.1 MB)";
+        assert_eq!(
+            step_of(line).as_deref(),
+            Some("fetching torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl 915.1 MB")
+        );
+        assert_eq!(
+            step_of("Downloading numpy-2.4.6.whl").as_deref(),
+            Some("fetching numpy-2.4.6.whl")
+        );
+        assert_eq!(
+            step_of("  Downloading torch-2.15.0.whl.metadata (31 kB)"),
+            None
+        );
+        assert_eq!(step_of("Collecting torch==2.15.0"), None);
+        assert!(step_of("Installing collected packages: numpy, torch").is_some());
+    }
+
+    #[test]
+    fn an_attempt_that_breaks_off_is_gone_on_with() {
+        let room = tempfile::tempdir().unwrap();
+        let home = room.path().join("export");
+        prepare(&home, "# nothing\n", &system).unwrap();
+        let kept = home.join("bin/kept");
+        fs::write(&kept, "of the first attempt").unwrap();
+
+        // As when it is killed between two packages: no list of what is done.
+        fs::remove_file(home.join("requirements.txt")).unwrap();
+        prepare(&home, "# nothing\n", &system).unwrap();
+        assert!(kept.exists());
+
+        // As when it is killed while the environment is made: there is no pip to go on with.
+        fs::remove_file(home.join("requirements.txt")).unwrap();
+        fs::remove_file(interpreter(&home)).unwrap();
+        prepare(&home, "# nothing\n", &system).unwrap();
+        assert!(!kept.exists());
+        assert_eq!(next_step(&home, "# nothing\n"), Step::Use);
     }
 
     #[test]
