@@ -159,6 +159,35 @@ async fn a_model_folder_reaches_the_element_as_its_model_dir() {
 }
 
 #[tokio::test]
+async fn the_status_says_which_way_each_lora_was_taken_whatever_was_asked_for() {
+    let scope = Scope::new();
+    scope.add_model("sd");
+    let loras = scope.folder.path().join("models/lora");
+    std::fs::create_dir_all(&loras).unwrap();
+    std::fs::write(loras.join("ink.safetensors"), "x").unwrap();
+    let load = |mode: &str| {
+        let params = json!({
+            "loras": [{ "path": "ink.safetensors", "scale": 0.5 }], "lora_merge_mode": mode,
+        });
+        json!({ "pipeline_ids": ["sd"], "load_params": params })
+    };
+
+    scope.load(load("runtime_peft")).await;
+    let status = scope.settled().await;
+
+    let path = loras.canonicalize().unwrap().join("ink.safetensors");
+    let told = json!([{ "path": path, "scale": 0.5, "merge_mode": "permanent_merge" }]);
+    assert_eq!(status["loaded_lora_adapters"], told, "{status}");
+    scope.load(load("sometimes")).await;
+    let status = scope.settled().await;
+    let reason = status["error"].as_str().unwrap();
+    assert!(
+        reason.starts_with("`lora_merge_mode` is \"sometimes\""),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
 async fn passthrough_opens_nothing() {
     let scope = Scope::new();
 
