@@ -1,6 +1,6 @@
 //! Sharing errors → GStreamer's, once and with the precise code.
 
-use texture_share::ShareError;
+use texture_share::{Adapter, ShareError};
 
 /// The message to post: what, where, and what to do next.
 pub(crate) fn share(error: &ShareError) -> gst::ErrorMessage {
@@ -37,6 +37,9 @@ pub(crate) fn sentence(error: &ShareError) -> String {
         ShareError::Name(_) => "set `sender-name` to another name",
         ShareError::NoBackend { .. } => "set `backend` to `auto`",
         ShareError::Adapter(_) | ShareError::NoAdapter { .. } => "set `adapter` to `auto`",
+        ShareError::Unreachable { adapter, .. } if *adapter != Adapter::Auto => {
+            "set `adapter` to `auto`, and it is looked for on each"
+        }
         _ => error.remedy(),
     };
     format!("{error}; {remedy}")

@@ -21,14 +21,22 @@ const ABANDONED: HRESULT = HRESULT(0x80);
 #[implement(IDXGIKeyedMutex)]
 struct Keyed {
     mirror: Arc<Mirror>,
-    mutex: Owned<HANDLE>,
+    /// The mirror's.
+    mutex: HANDLE,
 }
 
 /// The mutex of a mirrored texture.
 pub(crate) fn of(mirror: Arc<Mirror>) -> Result<IDXGIKeyedMutex> {
     let name = format!("SharedTextureStandIn_mutex_{:08x}\0", mirror.token);
-    let mutex = unsafe { CreateMutexA(None, false, PCSTR(name.as_ptr())) }?;
-    let mutex = unsafe { Owned::new(mutex) };
+    if mirror.mutex.get().is_none() {
+        let mutex = unsafe { CreateMutexA(None, false, PCSTR(name.as_ptr())) }?;
+        // Another thread's is as good.
+        let _ = mirror.mutex.set(unsafe { Owned::new(mutex) });
+    }
+    let mutex = mirror
+        .mutex
+        .get()
+        .map_or(HANDLE::default(), |mutex| **mutex);
     Ok(Keyed { mirror, mutex }.into())
 }
 
@@ -39,20 +47,20 @@ impl IDXGIKeyedMutex_Impl for Keyed_Impl {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let left = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-            let outcome = unsafe { WaitForSingleObject(*self.mutex, left) };
+            let outcome = unsafe { WaitForSingleObject(self.mutex, left) };
             if outcome == WAIT_ABANDONED {
                 header.spoilt.store(1, Ordering::SeqCst);
             } else if outcome != WAIT_OBJECT_0 {
                 return Err(Error::from_hresult(TIMEOUT));
             }
             if header.spoilt.load(Ordering::SeqCst) != 0 {
-                unsafe { ReleaseMutex(*self.mutex) }?;
+                unsafe { ReleaseMutex(self.mutex) }?;
                 return Err(Error::from_hresult(ABANDONED));
             }
             if header.key.load(Ordering::SeqCst) == key {
                 return Ok(());
             }
-            unsafe { ReleaseMutex(*self.mutex) }?;
+            unsafe { ReleaseMutex(self.mutex) }?;
             if left == 0 {
                 return Err(Error::from_hresult(TIMEOUT));
             }
@@ -62,7 +70,7 @@ impl IDXGIKeyedMutex_Impl for Keyed_Impl {
 
     fn ReleaseSync(&self, key: u64) -> Result<()> {
         self.mirror.header().key.store(key, Ordering::SeqCst);
-        unsafe { ReleaseMutex(*self.mutex) }.map_err(|_| Error::from_hresult(E_FAIL))
+        unsafe { ReleaseMutex(self.mutex) }.map_err(|_| Error::from_hresult(E_FAIL))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use windows::Win32::Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE};
 use windows::Win32::Graphics::Direct3D11::{D3D11_TEXTURE2D_DESC, ID3D11Texture2D};
@@ -11,7 +11,7 @@ use windows::Win32::System::Memory::{
     CreateFileMappingA, FILE_MAP_ALL_ACCESS, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile,
     OpenFileMappingA, PAGE_READWRITE, UnmapViewOfFile,
 };
-use windows::core::{GUID, IUnknown, IUnknown_Vtbl, Interface, PCSTR, implement, interface};
+use windows::core::{GUID, IUnknown, IUnknown_Vtbl, Interface, Owned, PCSTR, implement, interface};
 
 /// Bytes before the pixels.
 const HEADER: usize = 64;
@@ -41,6 +41,8 @@ pub(crate) struct Mirror {
     /// The change that this process's texture shows.
     pub(crate) shown: AtomicU32,
     pub(crate) staging: Mutex<Option<ID3D11Texture2D>>,
+    /// The mutex of a keyed texture: it lives as long as the texture does.
+    pub(crate) mutex: OnceLock<Owned<HANDLE>>,
 }
 
 unsafe impl Send for Mirror {}
@@ -148,6 +150,7 @@ fn view(token: u32, len: Option<usize>) -> Option<Mirror> {
         view,
         shown: AtomicU32::new(0),
         staging: Mutex::default(),
+        mutex: OnceLock::new(),
     })
 }
 

@@ -74,11 +74,19 @@ pub enum ShareError {
         /// What it did.
         reason: String,
     },
-    /// The sender's texture opens on no adapter of this machine.
-    #[error("the texture of sender `{sender}` opens on none of this machine's graphics adapters")]
+    /// The sender's texture opens on no adapter of this machine, or not on the one asked for.
+    #[error(
+        "the texture of sender `{sender}` does not open on {}",
+        match adapter {
+            Adapter::Auto => "any of this machine's graphics adapters".into(),
+            Adapter::Index(_) | Adapter::Luid(_) => format!("graphics adapter {adapter}"),
+        }
+    )]
     Unreachable {
         /// Its name.
         sender: String,
+        /// The adapter asked for.
+        adapter: Adapter,
     },
     /// A text that names no adapter.
     #[error(transparent)]
@@ -131,6 +139,10 @@ impl ShareError {
             Self::Protocol { .. } => {
                 "restart the sending program; both sides should be of the same version"
             }
+            Self::Unreachable {
+                adapter: Adapter::Index(_) | Adapter::Luid(_),
+                ..
+            } => "choose `auto` to have it looked for on each",
             Self::Unreachable { .. } => {
                 "run both programs on one adapter: Windows' graphics settings choose it for each program"
             }

@@ -4,8 +4,13 @@
 //! gst-launch-1.0 videotestsrc is-live=true ! spoutsink sender-name=Test
 //! ```
 //!
-//! Never waits for a receiver, and works when there is none. Upstream is offered memory that receivers see, so that a
-//! picture drawn into it is shared without a copy; a picture from elsewhere is copied once.
+//! Never waits for a receiver, but with `frame-sync`, and works when there is none. Upstream is offered memory that
+//! receivers see, so that a picture drawn into it is shared without a copy; a picture from elsewhere is copied once. On
+//! Windows that memory is a texture, and upstream's may lie on the graphics card:
+//!
+//! ```text
+//! gst-launch-1.0 d3d11screencapturesrc ! d3d11convert ! spoutsink sender-name=Screen
+//! ```
 
 use gst::glib;
 use gst::prelude::*;

@@ -5,7 +5,12 @@
 //! ```
 //!
 //! Waits for its sender, follows its changes of size, and finds it again when it was away. The newest frame wins; what
-//! was missed is counted. Frames are the sender's own memory, without a copy.
+//! was missed is counted. Frames are the sender's own memory, without a copy. On Windows they are copied once, on the
+//! graphics card where downstream names such caps:
+//!
+//! ```text
+//! gst-launch-1.0 spoutsrc sender-name=Screen ! d3d11videosink
+//! ```
 
 use gst::glib;
 use gst::prelude::*;

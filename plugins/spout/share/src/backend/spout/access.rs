@@ -16,8 +16,7 @@ const HUNG: Duration = Duration::from_millis(500);
 pub(super) struct Access {
     mutex: Mutex,
     counter: Semaphore,
-    /// Since when there has been no turn.
-    waiting: Option<Instant>,
+    waiting: Waiting,
     /// The texture's own mutex was left behind by who died with it.
     spoilt: bool,
 }
@@ -55,7 +54,7 @@ impl Access {
         Ok(Self {
             mutex: Mutex::named(name, "_SpoutAccessMutex")?,
             counter: Semaphore::named(name, "_Count_Semaphore")?,
-            waiting: None,
+            waiting: Waiting::default(),
             spoilt: false,
         })
     }
@@ -83,23 +82,27 @@ impl Access {
     }
 }
 
-/// A turn by a named mutex, which `waiting` tells since when it could not be had.
-fn named<'a>(mutex: &'a Mutex, waiting: &mut Option<Instant>) -> Option<Hold<'a>> {
-    let hung = waiting.is_some_and(|since| since.elapsed() > HUNG);
+/// How long there has been no turn by the named mutex.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    since: Option<Instant>,
+    said: bool,
+}
+
+/// A turn by a named mutex.
+fn named<'a>(mutex: &'a Mutex, waiting: &mut Waiting) -> Option<Hold<'a>> {
+    let hung = waiting.since.is_some_and(|since| since.elapsed() > HUNG);
     let patience = if hung { Duration::ZERO } else { PATIENCE };
-    let held = mutex.hold(patience);
-    match (&held, *waiting) {
-        (Some(_), _) => *waiting = None,
-        (None, None) => *waiting = Some(Instant::now()),
-        (None, Some(since)) if !hung && since.elapsed() > HUNG => {
-            tracing::warn!(
-                "another program keeps a shared texture locked; it is used without the lock"
-            );
-        }
-        (None, Some(_)) => {}
+    if let Some(held) = mutex.hold(patience) {
+        *waiting = Waiting::default();
+        return Some(Hold::Named(held));
     }
-    match held {
-        Some(held) => Some(Hold::Named(held)),
-        None => hung.then_some(Hold::None),
+    waiting.since.get_or_insert_with(Instant::now);
+    if hung && !waiting.said {
+        waiting.said = true;
+        tracing::warn!(
+            "another program keeps a shared texture locked; it is used without the lock"
+        );
     }
+    hung.then_some(Hold::None)
 }

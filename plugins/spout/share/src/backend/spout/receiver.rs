@@ -161,6 +161,7 @@ impl SpoutReceiver {
             self.hopeless = Some((name.clone(), record.share_handle));
             return Err(ShareError::Unreachable {
                 sender: text::from_ansi(&name),
+                adapter: self.adapter,
             });
         };
         let (width, height, code) = texture.geometry();
