@@ -27,6 +27,15 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// Of the same sender with another texture: the last frame seen was in the old one.
+    #[must_use]
+    pub fn resumed(self) -> Self {
+        Self {
+            moving: false,
+            ..self
+        }
+    }
+
     /// Takes in the count read while the texture was locked. 0 is said by a sender that does not count.
     pub fn observe(&mut self, count: u32) -> Freshness {
         if count == 0 {
@@ -73,6 +82,18 @@ mod tests {
         assert_eq!(counter.observe(1), Freshness::Unmoved);
         assert_eq!(counter.observe(2), Freshness::New { missed: 0 });
         assert_eq!(counter.observe(2), Freshness::Same);
+    }
+
+    #[test]
+    fn another_texture_of_the_same_sender_is_new_with_its_first_frame() {
+        let mut counter = Counter::default();
+        counter.observe(5);
+        counter.observe(6);
+
+        let mut counter = counter.resumed();
+
+        assert_eq!(counter.observe(6), Freshness::Unmoved);
+        assert_eq!(counter.observe(7), Freshness::New { missed: 0 });
     }
 
     #[test]

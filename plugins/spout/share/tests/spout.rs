@@ -156,6 +156,33 @@ fn a_frame_arrives_and_a_resize_follows() {
 }
 
 #[test]
+fn a_new_size_is_told_with_its_first_picture() {
+    let name = name("undrawn");
+    let small = video(64, 48);
+    let mut sender = sender(&name, &small);
+    let mut receiver = receiver(&name);
+    // Two, so that it is known to count.
+    for value in [7, 8] {
+        send(&mut *sender, &small, value);
+        frame_of(&mut *receiver, value);
+    }
+
+    for side in [80, 96] {
+        sender.configure(&video(side, side)).unwrap();
+        let idle = receiver.next(Duration::from_millis(300));
+        assert!(matches!(idle, Ok(Event::Idle)), "{idle:?}");
+    }
+    let large = video(96, 96);
+    send(&mut *sender, &large, 9);
+
+    assert!(matches!(next(&mut *receiver), Event::Resized(of) if of.video == large));
+    let Event::Frame(frame) = next(&mut *receiver) else {
+        panic!("no frame");
+    };
+    assert_eq!(frame.bytes(), vec![9; large.frame_len()]);
+}
+
+#[test]
 fn equal_geometry_keeps_the_texture() {
     let name = name("equal");
     let video = video(64, 48);
@@ -174,9 +201,9 @@ fn equal_geometry_keeps_the_texture() {
     sender.configure(&faster).unwrap();
 
     assert_eq!(handle(), before);
-    sender
-        .configure(&Video::new(32, 32, PixelFormat::Bgra8))
-        .unwrap();
+    let small = self::video(32, 32);
+    sender.configure(&small).unwrap();
+    send(&mut *sender, &small, 1);
     assert_ne!(handle(), before);
 }
 

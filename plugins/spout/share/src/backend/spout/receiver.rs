@@ -155,7 +155,8 @@ impl SpoutReceiver {
     }
 
     fn connect(&mut self, name: RawName, record: &Record) -> Result<Description, ShareError> {
-        self.link = None;
+        let before = self.link.take().filter(|link| link.name == name);
+        let counter = before.map_or_else(Counter::default, |link| link.counter.resumed());
         let opened = self.open(record.handle());
         let Some((device, texture)) = opened else {
             self.hopeless = Some((name.clone(), record.share_handle));
@@ -201,7 +202,7 @@ impl SpoutReceiver {
             format,
             video: description.video.clone(),
             access,
-            counter: Counter::default(),
+            counter,
             sequence: 0,
             found: Instant::now(),
             looked: None,

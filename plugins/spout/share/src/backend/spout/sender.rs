@@ -29,6 +29,8 @@ pub(super) struct SpoutSender {
     video: Video,
     /// Where the next texture is to lie.
     preferred: Option<Device>,
+    /// What receivers are told once there is a picture in the new texture, and the old one, which they use until then.
+    replaced: Option<(Record, Texture)>,
     entry: Entry,
     access: Access,
     figures: Figures,
@@ -78,6 +80,7 @@ impl SpoutSender {
             keyed,
             video: wish.video.clone(),
             preferred: None,
+            replaced: None,
             entry,
             access,
             figures: Figures {
@@ -88,14 +91,16 @@ impl SpoutSender {
         })
     }
 
-    /// A new texture, of which receivers learn by its number.
+    /// A new texture, of which receivers learn by its number when the first picture is in it.
     fn renew(&mut self, video: &Video) -> Result<(), ShareError> {
         if let Some(device) = self.preferred.take() {
             self.device = device;
         }
         let (texture, record) = texture(&self.device, video, self.keyed)?;
-        self.texture = texture;
-        self.entry.update(&record);
+        let old = std::mem::replace(&mut self.texture, texture);
+        // Changed again before there was a picture: it is still the first one that receivers use.
+        let old = self.replaced.take().map_or(old, |(_, older)| older);
+        self.replaced = Some((record, old));
         Ok(())
     }
 
@@ -114,6 +119,9 @@ impl SpoutSender {
         let written = draw(&self.device, &self.texture);
         turn.written();
         written.map_err(failed("drawing into the shared texture"))?;
+        if let Some((record, _old)) = self.replaced.take() {
+            self.entry.update(&record);
+        }
         self.figures.sent += 1;
         Ok(true)
     }
