@@ -181,6 +181,22 @@ def test_textures_pass_through_both_elements():
     assert by_gpu(text) == [60, 60], text[-1000:]
 
 
+def test_textures_of_another_device_than_the_senders_go_through_memory():
+    out = file("other.bgra")
+    # Registered for pictures in memory, on a device of its own; a new texture for what comes then would lose receivers.
+    text = (
+        f"concat name=c ! spoutsink sender-name=Mixed {solid(frames='num-buffers=15')} ! c. "
+        f"{solid(frames='num-buffers=90')} ! d3d11upload ! {GPU},format=BGRA ! c."
+    )
+    with running(launch(text)) as sink:
+        peer("receive", "Mixed", out, "frames=0").wait()
+        said = sink.wait()
+    check_solid(out, out.stat().st_size // (WIDTH * HEIGHT * 4))
+    assert out.stat().st_size > 0 and by_gpu(said) == [0], said[-1000:]
+    sent, dropped = (int(re.search(rf"frames-{what}=\(guint64\)(\d+)", said)[1]) for what in ("sent", "dropped"))
+    assert sent + dropped == 105 and sent > 15, said[-1000:]
+
+
 def test_a_source_goes_through_memory_where_downstream_asks_for_it_or_flips():
     out = file("flipped.bgra")
     with running(peer("send", "Flip", WIDTH, HEIGHT, "frames=3000")):
