@@ -206,14 +206,12 @@ fn run_aloud(pip: &mut Command) -> Result<(), String> {
 fn step_of(line: &str) -> Option<String> {
     let line = line.trim();
     if let Some(what) = line.strip_prefix("Downloading ") {
-        let (address, size) = what.split_once(" (").unwrap_or((what, ""));
-        // Metadata is a matter of a moment.
-        let file = address
-            .rsplit('/')
-            .next()
-            .filter(|file| !file.ends_with(".metadata"))?;
+        let (address, size) = what.split_once(" (")?;
         let size = size.trim_end_matches(')');
-        return Some(format!("fetching {file} {size}").trim_end().to_owned());
+        // All others are a matter of a moment.
+        let is_large = size.ends_with("MB") || size.ends_with("GB");
+        let file = address.rsplit('/').next().filter(|_| is_large)?;
+        return Some(format!("fetching {file}, {size}"));
     }
     line.starts_with("Installing collected packages")
         .then(|| "installing what was fetched".into())
@@ -342,6 +340,14 @@ mod tests {
         tried(python.path()).unwrap();
         let never = || -> Result<Python, CommandError> { panic!("it is made already") };
         prepare(&home, "# nothing\n", &never).unwrap();
+
+        // As when it was killed between two packages: what is there stays.
+        fs::remove_file(home.join("requirements.txt")).unwrap();
+        let kept = home.join("bin/kept");
+        fs::write(&kept, "of the first attempt").unwrap();
+        prepare(&home, "# nothing\n", &system).unwrap();
+        assert!(kept.exists());
+        assert_eq!(next_step(&home, "# nothing\n"), Step::Use);
     }
 
     #[test]
@@ -349,39 +355,29 @@ mod tests {
         let line = "  Downloading https://example.org/packages/torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl (915.1 MB)";
         assert_eq!(
             step_of(line).as_deref(),
-            Some("fetching torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl 915.1 MB")
-        );
-        assert_eq!(
-            step_of("Downloading numpy-2.4.6.whl").as_deref(),
-            Some("fetching numpy-2.4.6.whl")
+            Some("fetching torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl, 915.1 MB")
         );
         assert_eq!(
             step_of("  Downloading torch-2.15.0.whl.metadata (31 kB)"),
             None
         );
+        assert_eq!(step_of("Downloading numpy-2.4.6.whl"), None);
         assert_eq!(step_of("Collecting torch==2.15.0"), None);
         assert!(step_of("Installing collected packages: numpy, torch").is_some());
     }
 
     #[test]
-    fn an_attempt_that_breaks_off_is_gone_on_with() {
+    fn an_environment_without_an_interpreter_is_made_from_scratch() {
         let room = tempfile::tempdir().unwrap();
+        let path = script(room.path(), "echo \"$@\" >&2; exit 1");
         let home = room.path().join("export");
-        prepare(&home, "# nothing\n", &system).unwrap();
-        let kept = home.join("bin/kept");
-        fs::write(&kept, "of the first attempt").unwrap();
+        fs::create_dir_all(home.join("bin")).unwrap();
+        let base = move || Ok(Python { path: path.clone() });
 
-        // As when it is killed between two packages: no list of what is done.
-        fs::remove_file(home.join("requirements.txt")).unwrap();
-        prepare(&home, "# nothing\n", &system).unwrap();
-        assert!(kept.exists());
+        let error = prepare(&home, "", &base).unwrap_err().to_string();
 
-        // As when it is killed while the environment is made: there is no pip to go on with.
-        fs::remove_file(home.join("requirements.txt")).unwrap();
-        fs::remove_file(interpreter(&home)).unwrap();
-        prepare(&home, "# nothing\n", &system).unwrap();
-        assert!(!kept.exists());
-        assert_eq!(next_step(&home, "# nothing\n"), Step::Use);
+        assert!(error.contains("-m venv --clear"), "{error}");
+        assert_eq!(next_step(&home, ""), Step::Make);
     }
 
     #[test]

@@ -136,6 +136,8 @@ fn blames_the_file(error: &EngineError) -> bool {
             | EngineError::ModelFileMissing { .. }
             | EngineError::ModelUnsupported { .. }
             | EngineError::InferenceFailed { .. }
+            // Also said of a kernel that will not run: if it was the device, the graph itself will not run either.
+            | EngineError::ProviderUnavailable { .. }
     )
 }
 
