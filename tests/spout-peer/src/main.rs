@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spout-peer send NAME WIDTH HEIGHT [frames=100] [fps=30] [code=87] [keyed] [uncounted] [slots=64]
-//! spout-peer receive NAME|- FILE [frames=20] [sync] [seconds=30]   - is the active sender; raw rows go into FILE;
+//! spout-peer receive NAME|- FILE [frames=20] [sync] [seconds=80]   - is the active sender; raw rows go into FILE;
 //!                                                                   frames=0 is until the sender is gone
 //! spout-peer list [seconds=0] [slots=64]                           names, then the active one; keeps the list open
 //! spout-peer die NAME [keyed]                                      takes a turn at NAME's texture and ends with it

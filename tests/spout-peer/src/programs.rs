@@ -121,7 +121,7 @@ fn receive(wanted: &str, file: &str, options: &[&str]) {
     let device = Device::new();
     let mut file = File::create(file).unwrap();
     let begun = Instant::now();
-    let limit = Duration::from_secs(number(options, "seconds", 30).into());
+    let limit = Duration::from_secs(number(options, "seconds", 80).into());
     let frames = number(options, "frames", 20);
     let mut open: Option<(String, u32, Texture)> = None;
     let (mut received, mut last) = (0, 0);

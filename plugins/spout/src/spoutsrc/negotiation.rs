@@ -61,6 +61,8 @@ impl SpoutSrc {
                 )
             ))
         })?;
+        // What downstream wants is asked now; what it wants later is news.
+        self.reconfigured.store(false, Ordering::Release);
         let on_card = match settings.needs_bytes() {
             true => None,
             false => self.on_card(&frames, stream.adapter),
