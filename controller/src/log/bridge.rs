@@ -10,6 +10,9 @@ pub fn bridge_gstreamer(selected_by_operator: bool) {
     gst::log::remove_default_log_function();
     if !selected_by_operator {
         gst::log::set_default_threshold(DebugLevel::Error);
+        // Every sound session has it say "not connected yet" at its start and "send failed" at its end, as errors; how the
+        // data channel fares is told by its events.
+        gst::log::set_threshold_for_name("sctpassociation", DebugLevel::None);
     }
     gst::log::add_log_function(
         |category, level, _file, _function, _line, object, message| {
