@@ -39,6 +39,12 @@ pub mod env {
     pub const ASSETS_DIR: &str = "DAYDREAM_SCOPE_ASSETS_DIR";
     /// Folder of recordings.
     pub const RECORDINGS_DIR: &str = "DAYDREAM_SCOPE_RECORDINGS_DIR";
+    /// How glibc's allocator is told to give memory back, which reads it at its start.
+    pub const HEAPS: [(&str, &str); 3] = [
+        ("MALLOC_ARENA_MAX", "2"),
+        ("MALLOC_MMAP_THRESHOLD_", "1048576"),
+        ("MALLOC_TRIM_THRESHOLD_", "1048576"),
+    ];
     /// Pipeline to load at start.
     pub const PRELOAD: &str = "PIPELINE";
     /// Where the base folder goes when nothing says otherwise.

@@ -39,6 +39,21 @@ fn it_is_ready_when_it_says_so() -> Result<()> {
 }
 
 #[test]
+fn the_allocator_keeps_few_heaps_unless_the_operator_says_otherwise() -> Result<()> {
+    let told = |controller: &Controller| -> Result<Option<String>> {
+        let environment = std::fs::read(format!("/proc/{}/environ", controller.pid()))?;
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let mut entries = environment.split('\0');
+        Ok(entries.find_map(|entry| Some(entry.strip_prefix("MALLOC_ARENA_MAX=")?.to_owned())))
+    };
+
+    assert_eq!(told(&Controller::start()?)?.as_deref(), Some("2"));
+    let told_otherwise = Controller::start_with(&[("MALLOC_ARENA_MAX", "7")])?;
+    assert_eq!(told(&told_otherwise)?.as_deref(), Some("7"));
+    Ok(())
+}
+
+#[test]
 fn sigterm_ends_it_within_two_seconds_also_with_a_session() -> Result<()> {
     let (mut controller, mut client) = with_a_session()?;
 

@@ -200,6 +200,11 @@ impl Controller {
         Ok(())
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder it was given for models and assets.
     pub fn home(&self) -> &Path {
         self.home.path()

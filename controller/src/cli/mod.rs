@@ -3,6 +3,7 @@
 //! To add a command: a file with its arguments and a `run`, a variant here, an arm in [`Cli::run`].
 
 mod bench;
+mod heaps;
 mod model;
 mod senders;
 mod serve;

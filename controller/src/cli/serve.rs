@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::CommandError;
+use super::{CommandError, heaps};
 use crate::config::{Config, RawConfig, env};
 use crate::library::keeper::GstKeepers;
 use crate::log;
@@ -37,6 +37,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), CommandError> {
+    heaps::limit();
     let no_browser = args.no_browser;
     let config = configure(args).map_err(|err| CommandError::new(&err, err.remedy()))?;
     let logs = log::init(&config.log)

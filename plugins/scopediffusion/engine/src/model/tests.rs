@@ -10,6 +10,7 @@ use crate::backend::ort::OrtBackend;
 use crate::backend::{Device, Opening, Provider};
 use crate::golden;
 use crate::lora::Lora;
+use crate::onnx::outline;
 use crate::onnx::tests::{bytes, far_weight, model, node, port, weight};
 use crate::onnx::wire::{Value, fields, text};
 
@@ -318,6 +319,10 @@ fn a_graph_that_asks_for_more_memory_than_there_is_is_told_from_a_damaged_one() 
 
 /// Loads the golden model with a cache.
 fn load_cached(cache: &Path) -> Model {
+    load_from_and_cached(&golden::model_dir(), cache)
+}
+
+fn load_from_and_cached(dir: &Path, cache: &Path) -> Model {
     let backend =
         OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
     let opening = Opening {
@@ -328,7 +333,7 @@ fn load_cached(cache: &Path) -> Model {
         shapes: None,
         cache_dir: Some(cache.into()),
     };
-    let folder = Folder::open(&golden::model_dir()).unwrap();
+    let folder = Folder::open(dir).unwrap();
     Model::load(&folder, backend, opening, &[], &mut |_| {}).unwrap()
 }
 
@@ -398,6 +403,31 @@ fn a_damaged_entry_is_made_anew_whatever_is_wrong_with_it() {
         assert_eq!(two_rows(&load_cached(scratch.path())), expected);
         assert!(mended == read(), "what was mended is sound and stays");
     }
+}
+
+#[test]
+fn a_graph_with_its_weights_in_another_file_is_not_kept_without_them() {
+    let scratch = tempfile::tempdir().unwrap();
+    let exported = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exported/model");
+
+    load_from_and_cached(&exported, scratch.path());
+
+    let kept = entries(scratch.path());
+    let graphs = kept
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "onnx"));
+    for graph in graphs {
+        let bytes = fs::read(graph).unwrap();
+        let outline = outline(std::io::Cursor::new(&bytes), bytes.len() as u64).unwrap();
+        crate::onnx::check(&outline, scratch.path())
+            .unwrap_or_else(|fault| panic!("{graph:?}: {fault:?}"));
+    }
+    load_from_and_cached(&exported, scratch.path());
+    assert_eq!(
+        entries(scratch.path()),
+        kept,
+        "none was removed as unreadable"
+    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::backend::Changes;
 use crate::folder::Part;
+use crate::onnx::{self, Place, TensorOutline};
 
 /// Largest graph with its weights that is kept, bytes: beyond it the runtime cannot write one file.
 const LARGEST: u64 = 1_900_000_000;
@@ -96,12 +97,15 @@ impl Entry {
         &self.part
     }
 
-    /// Keeps what the runtime has written. Without room for it nothing is kept.
+    /// Keeps what the runtime has written. Without room for it nothing is kept, and neither is a graph whose weights lie
+    /// in files beside the original: the runtime looks for those beside the entry.
     pub(super) fn keep(&self) {
-        let kept = sum_of(&self.part).and_then(|sum| {
-            fs::rename(&self.part, &self.graph)?;
-            fs::write(&self.sum, sum)
-        });
+        let kept = stands_alone(&self.part)
+            .and_then(|()| sum_of(&self.part))
+            .and_then(|sum| {
+                fs::rename(&self.part, &self.graph)?;
+                fs::write(&self.sum, sum)
+            });
         if let Err(error) = kept {
             tracing::debug!(entry = %self.graph.display(), %error, "not kept");
             self.forget();
@@ -128,6 +132,18 @@ impl Entry {
             fs::read_dir(&self.engines).map_or(true, |mut entries| entries.next().is_none());
         !empty && fs::remove_dir_all(&self.engines).is_ok()
     }
+}
+
+/// Refuses a graph that needs other files.
+fn stands_alone(graph: &Path) -> io::Result<()> {
+    let file = File::open(graph)?;
+    let length = file.metadata()?.len();
+    let outline = onnx::outline(file, length)?;
+    let is_elsewhere = |weight: &TensorOutline| matches!(weight.place, Place::Outside { .. });
+    if outline.tensors.iter().any(is_elsewhere) {
+        return Err(io::Error::other("its weights lie in another file"));
+    }
+    Ok(())
 }
 
 /// What the processor can do, as far as the runtime lays weights out by it.
