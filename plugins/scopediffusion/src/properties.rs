@@ -94,6 +94,12 @@ fn fixed() -> Vec<glib::ParamSpec> {
             .default_value(defaults.frame_buffer)
             .mutable_ready()
             .build(),
+        glib::ParamSpecBoolean::builder("pipelining")
+            .nick("Pipelining")
+            .blurb("Set a frame going before the picture of the one before it is taken, so that a GPU does not wait for the host: more throughput there, one more frame of delay everywhere")
+            .default_value(defaults.pipelining)
+            .mutable_ready()
+            .build(),
         size("width", "Width", defaults.width),
         size("height", "Height", defaults.height),
     ]
@@ -148,6 +154,7 @@ pub(crate) fn set_fixed(settings: &mut Settings, name: &str, value: &glib::Value
         "pacing" => settings.pacing = typed(value),
         "batching" => settings.batching = typed(value),
         "frame-buffer" => settings.frame_buffer = typed(value),
+        "pipelining" => settings.pipelining = typed(value),
         "width" => settings.width = typed(value),
         "height" => settings.height = typed(value),
         _ => return false,
@@ -173,6 +180,7 @@ pub(crate) fn get(settings: &Settings, name: &str) -> Option<glib::Value> {
         "pacing" => settings.pacing.to_value(),
         "batching" => settings.batching.to_value(),
         "frame-buffer" => settings.frame_buffer.to_value(),
+        "pipelining" => settings.pipelining.to_value(),
         "width" => settings.width.to_value(),
         "height" => settings.height.to_value(),
         "reference-images" => {

@@ -158,6 +158,8 @@ pub(crate) struct Settings {
     pub(crate) batching: BatchingChoice,
     /// Frames that go through the network together, 1 to 8. Read when caps arrive.
     pub(crate) frame_buffer: u32,
+    /// Whether a frame is set going before the picture of the one before it is taken. Read when caps arrive.
+    pub(crate) pipelining: bool,
     /// Width the model works at, pixels; 0 is the width of the caps. Read when caps arrive.
     pub(crate) width: u32,
     /// Height the model works at, pixels; 0 is the height of the caps. Read when caps arrive.
@@ -181,6 +183,7 @@ impl Default for Settings {
             pacing: Pacing::default(),
             batching: BatchingChoice::default(),
             frame_buffer: 1,
+            pipelining: false,
             width: 0,
             height: 0,
             sights: Wanted::default(),
@@ -295,6 +298,7 @@ impl Settings {
                 device: self.device(),
                 cache_dir: self.model_cache_dir.clone(),
                 shapes: self.shapes(),
+                ..Opening::default()
             },
         }
     }
@@ -328,6 +332,7 @@ impl Settings {
                 BatchingChoice::Sequential => Batching::Sequential,
             },
             frame_buffer: self.frame_buffer,
+            pipelining: self.pipelining,
         }
     }
 

@@ -121,6 +121,41 @@ fn frames_that_go_together_keep_their_timestamps() {
 }
 
 #[test]
+fn pipelined_pictures_come_one_frame_later_with_their_own_timestamps() {
+    let run = |pipelining: bool| {
+        let mut harness = strict();
+        let element = harness.element().unwrap();
+        element.set_property_from_str("denoising-steps", "<700>");
+        element.set_property("pipelining", pipelining);
+        let caps = caps("RGB", 64, 48);
+        harness.set_src_caps(caps.clone());
+        for n in 0..5 {
+            harness.push(frame(&caps, n)).unwrap();
+        }
+        let late = 5 - harness.buffers_in_queue();
+        harness.set_upstream_latency(gst::ClockTime::ZERO);
+        let latency = harness.query_latency();
+        assert!(harness.push_event(gst::event::Eos::new()));
+        let pictures: Vec<Vec<u8>> = (0..5)
+            .map(|n| {
+                let picture = harness.pull().unwrap();
+                assert_eq!(picture.pts(), frame(&caps, n).pts());
+                picture.map_readable().unwrap().to_vec()
+            })
+            .collect();
+        assert_eq!(harness.try_pull(), None);
+        (late, latency, pictures)
+    };
+
+    let (plain, pipelined) = (run(false), run(true));
+
+    assert_eq!((plain.0, plain.1), (0, gst::ClockTime::ZERO));
+    let one = gst::ClockTime::SECOND.mul_div_ceil(1, 30).unwrap();
+    assert_eq!((pipelined.0, pipelined.1), (1, one));
+    assert_eq!(pipelined.2, plain.2);
+}
+
+#[test]
 fn a_still_scene_keeps_its_rhythm_when_frames_are_left_out() {
     let mut harness = strict();
     let element = harness.element().unwrap();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use self::conditions::Conditions;
 use self::pace::MOST_TOGETHER;
 pub use self::pace::{Batching, Outcome, Pace, Prompts, Spent};
-use self::plan::{new_stream, new_walk, timesteps};
+use self::plan::{new_stream, new_walk, settle, timesteps};
 use self::waiting::Waiting;
 use crate::backend::Tensor;
 use crate::colour::Colours;
@@ -60,6 +60,9 @@ pub struct Engine {
     /// The values of the last picture.
     #[cfg(test)]
     drawn: Tensor,
+    /// The latent of the last picture, where latents are not on the host.
+    #[cfg(test)]
+    clean: Vec<f32>,
     has_picture: bool,
     colours: Option<Colours>,
     faults: u64,
@@ -92,10 +95,10 @@ impl Engine {
         };
         let side = |pixels: u32| (pixels / facts.scale_factor) as usize;
         let latent = (side(size.1), side(size.0));
-        let values = facts.latent_channels * latent.0 * latent.1;
+        let values = plan::values(facts, size);
         let mode = parameters.input_mode;
         let steps = timesteps(&model, &parameters, mode);
-        let stream = new_stream(&model, &parameters, pace, &steps, values);
+        let stream = new_stream(&model, &parameters, (pace, mode), &steps, size)?;
         let conditions = Conditions::new(&model, &parameters, size, stream.most_rows())?;
         Ok(Self {
             size,
@@ -117,6 +120,8 @@ impl Engine {
             canvas: Vec::with_capacity(3 * size.0 as usize * size.1 as usize),
             #[cfg(test)]
             drawn: Tensor::default(),
+            #[cfg(test)]
+            clean: Vec::new(),
             has_picture: false,
             colours: None,
             faults: 0,
@@ -161,7 +166,7 @@ impl Engine {
         {
             let seeds = self.parameters.all_seeds();
             let method = self.parameters.seed_interpolation;
-            self.stream.set_seeds(&seeds, method);
+            self.stream.set_seeds(&seeds, method)?;
             self.walk = new_walk(&self.parameters, self.values());
         }
         if self.parameters.guidance_scale != before.guidance_scale {
@@ -170,10 +175,14 @@ impl Engine {
         }
         self.conditions.weigh(&self.model, &self.parameters);
         self.steps = timesteps(&self.model, &self.parameters, self.parameters.input_mode);
-        self.schedule_for(self.parameters.input_mode);
+        if let Err(error) = self.schedule_for(self.parameters.input_mode) {
+            self.parameters = before;
+            self.steps = timesteps(&self.model, &self.parameters, self.mode);
+            return Err(error);
+        }
         if patch.reset {
             self.give_up_what_is_in_flight();
-            self.before.clear();
+            self.forget_before();
             self.motion.forget();
         }
         // Whatever was said shall be seen, however still the scene.
@@ -209,6 +218,17 @@ impl Engine {
             });
         }
         self.conditions.turn_to(&model, &self.parameters, None)?;
+        match settle(&model, &self.stream, self.mode, self.size)? {
+            Some(resident) if self.stream.is_on_provider() => self.stream.move_to(resident)?,
+            None if !self.stream.is_on_provider() => {}
+            // It runs elsewhere: what is in flight stays behind.
+            _ => {
+                let (pace, steps) = ((self.pace, self.mode), &self.steps);
+                let stream = new_stream(&model, &self.parameters, pace, steps, self.size)?;
+                self.give_up_what_is_in_flight();
+                self.stream = stream;
+            }
+        }
         self.model = model;
         self.similarity.forget();
         Ok(())
@@ -233,10 +253,11 @@ impl Engine {
     }
 
     /// Frames between an input and its picture, at most: with S steps and FB frames together
-    /// `S·FB − 1` in the stream batch, else `FB − 1`. Changes only in [`Engine::apply`].
+    /// `S·FB − 1` in the stream batch, else `FB − 1`, and one more when pipelined. Changes only in
+    /// [`Engine::apply`].
     #[must_use]
     pub fn delay(&self) -> usize {
-        self.stream.delay()
+        self.stream.delay() + usize::from(self.pace.pipelining)
     }
 
     /// Frames that were let in and whose pictures are still to come, in their order.
@@ -251,7 +272,8 @@ impl Engine {
         self.faults
     }
 
-    /// What the graphs took over the frame that was let in last.
+    /// What the graphs took over the frame that was let in last; where latents stay with the graphs,
+    /// over the picture that came out last and since the one before it, by the device's own clock.
     #[must_use]
     pub fn spent(&self) -> Spent {
         self.spent

@@ -40,9 +40,10 @@ mod similarity;
 mod stream;
 mod tokenizer;
 mod watch;
+mod weights;
 
 pub use backend::ort::OrtBackend;
-pub use backend::{Device, Opening, Provider, Shapes};
+pub use backend::{Device, Latents, Opening, Provider, Shapes};
 pub use colour::Colours;
 pub use engine::{Batching, Engine, Outcome, Pace, Prompts, Spent};
 pub use error::EngineError;

@@ -23,12 +23,13 @@ use self::network::Networks;
 pub(crate) use self::network::{Graphs, TIME_IDS};
 pub(crate) use self::rows::Rows;
 use crate::backend::Tensor;
-use crate::backend::ort::Gauge;
+use crate::backend::ort::{Design, Gauge, Resident, Workshop};
 use crate::error::EngineError;
 use crate::folder::Folder;
 use crate::parameters::{Parameters, WeightedPrompt};
 use crate::prompt::{self, Condition};
 use crate::schedule::Schedule;
+use crate::stream::Out;
 use crate::tokenizer::Tokenizer;
 use crate::watch::Watch;
 
@@ -44,6 +45,8 @@ pub struct Model {
     networks: Networks,
     embeddings: Mutex<Cache>,
     gauge: Option<Gauge>,
+    /// Where latents can stay with the graphs.
+    workshop: Option<Workshop>,
 }
 
 impl Model {
@@ -82,6 +85,7 @@ impl Model {
             networks,
             embeddings: Mutex::new(Cache::default()),
             gauge: None,
+            workshop: None,
         })
     }
 
@@ -235,14 +239,23 @@ impl Model {
         self.networks.encode(picture, size, latent, watch)
     }
 
-    /// The network's output for some rows; see [`Networks::denoise`].
-    pub(crate) fn denoise(
+    /// The network's output for some rows; see [`Networks::denoise`] and [`Networks::round`].
+    pub(crate) fn answer(
         &self,
         rows: &Rows<'_>,
-        out: &mut Tensor,
+        out: Out<'_>,
         watch: &Watch,
     ) -> Result<(), EngineError> {
-        self.networks.denoise(rows, out, watch)
+        match out {
+            Out::Host(out) => self.networks.denoise(rows, out, watch),
+            Out::Provider(resident, round) => self.networks.round(resident, round, rows, watch),
+        }
+    }
+
+    /// Room for a stream's latents where the graphs compute; `None` if they shall be on the host.
+    pub(crate) fn resident(&self, design: Design) -> Option<Result<Resident, EngineError>> {
+        let parts = self.networks.parts(self.workshop.as_ref()?)?;
+        Some(Resident::new(parts, design))
     }
 
     /// A clean latent `[C, h, w]` as a picture `[H, W, 3]` in bytes; false if any of its values is

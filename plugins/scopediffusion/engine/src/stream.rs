@@ -18,19 +18,27 @@
 //! shows the rubbish; here the first frame after a start goes through all steps at once, so there
 //! is a picture from the first frame on, and the batch fills behind it.
 //!
+//! Who is in flight, and how far, is the same wherever the latents are: here on the host
+//! ([`host`]), or where the graphs compute ([`provider`]).
+//!
 //! Source: cumulo-autumn/StreamDiffusion, pipeline.py, `predict_x0_batch`.
 
+mod host;
+mod provider;
+
 use crate::backend::Tensor;
+use crate::backend::ort::{Landing, Resident, Round};
 use crate::error::EngineError;
-use crate::guidance::{self, CfgType, Guidance};
+use crate::guidance::Guidance;
 use crate::noise;
 use crate::parameters::{Interpolation, WeightedSeed};
 use crate::schedule::{Level, Prediction, Schedule};
+use crate::watch::Watch;
 
 /// One call of the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
-    /// Latents, `[N, C, h, w]`.
+    /// Latents, `[N, C, h, w]`; zeros where they are with the graphs.
     pub(crate) sample: &'a [f32],
     /// Timesteps, `[N]`.
     pub(crate) timesteps: &'a [f32],
@@ -38,8 +46,17 @@ pub(crate) struct Call<'a> {
     pub(crate) negative: usize,
 }
 
-/// The network, seen from here: rows in, its output `[N, C, h, w]` out.
-pub(crate) type Denoise<'a> = dyn FnMut(&Call<'_>, &mut Tensor) -> Result<(), EngineError> + 'a;
+/// Where a call takes its rows from and leaves what the network gave, `[N, C, h, w]`.
+#[derive(Debug)]
+pub(crate) enum Out<'a> {
+    /// From the call, to here.
+    Host(&'a mut Tensor),
+    /// All of it is with the graphs.
+    Provider(&'a mut Resident, &'a Round<'a>),
+}
+
+/// The network, seen from here.
+pub(crate) type Denoise<'a> = dyn FnMut(&Call<'_>, Out<'_>) -> Result<(), EngineError> + 'a;
 
 /// What a stream is made for; a change of it needs a new stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,28 +70,39 @@ pub(crate) struct Shape {
 }
 
 /// The frames in flight and everything that the step formulas need.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Stream {
     levels: Vec<Level>,
     prediction: Prediction,
     shape: Shape,
-    /// One constant noise sample for each row, `[S·FB, C, h, w]`.
-    noise: Vec<f32>,
-    /// Latents in flight, `[S·FB, C, h, w]`.
-    rows: Vec<f32>,
-    /// Residual noise of the latents in flight, same shape.
-    stock: Vec<f32>,
+    home: Home,
     /// Frames in each group.
     occupied: Vec<usize>,
     /// Nothing has been in flight since the start: the next frame goes through at once.
     fresh: bool,
-    sample: Vec<f32>,
-    timesteps: Vec<f32>,
-    predicted: Tensor,
-    clean: Vec<f32>,
     /// Add noise between the steps, `do_add_noise` of the original.
     pub(crate) add_noise: bool,
     pub(crate) guidance: Guidance,
+}
+
+/// Where the latents are.
+#[derive(Debug)]
+enum Home {
+    Host(host::Latents),
+    Provider(Box<provider::Latents>),
+}
+
+/// A round as everybody sees it.
+#[derive(Debug, Clone, Copy)]
+struct Now<'a> {
+    levels: &'a [Level],
+    prediction: Prediction,
+    shape: Shape,
+    occupied: &'a [usize],
+    /// The furthest group that holds a frame.
+    last: usize,
+    add_noise: bool,
+    guidance: Guidance,
 }
 
 impl Stream {
@@ -82,27 +110,37 @@ impl Stream {
     ///
     /// - `timesteps`: one for each step, falling, at least one.
     pub(crate) fn new(schedule: &Schedule, timesteps: &[u16], shape: Shape) -> Self {
-        let (steps, group) = (timesteps.len(), shape.frame_buffer * shape.size);
-        let most = 2 * steps * group;
+        let steps = timesteps.len();
+        let shape = Shape {
+            batched: shape.batched && steps > 1,
+            ..shape
+        };
         Self {
             levels: timesteps.iter().map(|t| schedule.level(*t)).collect(),
             prediction: schedule.prediction,
-            shape: Shape {
-                batched: shape.batched && steps > 1,
-                ..shape
-            },
-            noise: vec![0.0; steps * group],
-            rows: vec![0.0; steps * group],
-            stock: vec![0.0; steps * group],
+            shape,
+            home: Home::Host(host::Latents::new(steps, shape)),
             occupied: vec![0; steps],
             fresh: true,
-            sample: Vec::with_capacity(most),
-            timesteps: Vec::with_capacity(2 * steps * shape.frame_buffer),
-            predicted: Tensor::default(),
-            clean: vec![0.0; group],
             add_noise: true,
             guidance: Guidance::OFF,
         }
+    }
+
+    /// Moves the latents of a stream in which nothing is in flight to where the graphs compute.
+    pub(crate) fn settle(&mut self, resident: Resident) {
+        let latents = provider::Latents::new(resident, self.steps(), self.shape);
+        self.home = Home::Provider(Box::new(latents));
+    }
+
+    /// Whether latents are where the graphs compute.
+    pub(crate) fn is_on_provider(&self) -> bool {
+        matches!(self.home, Home::Provider(_))
+    }
+
+    /// What its latents need to live there.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Number of steps, `S`.
@@ -130,10 +168,22 @@ impl Stream {
     }
 
     /// Draws the noise of every row anew.
-    pub(crate) fn set_seeds(&mut self, seeds: &[WeightedSeed], method: Interpolation) {
-        for (row, noise) in self.noise.chunks_mut(self.shape.size).enumerate() {
-            noise::fill_blended(noise, seeds, method, row as u64);
+    pub(crate) fn set_seeds(
+        &mut self,
+        seeds: &[WeightedSeed],
+        method: Interpolation,
+    ) -> Result<(), EngineError> {
+        let size = self.shape.size;
+        let fill = |all: &mut [f32]| {
+            for (row, noise) in all.chunks_mut(size).enumerate() {
+                noise::fill_blended(noise, seeds, method, row as u64);
+            }
+        };
+        match &mut self.home {
+            Home::Host(latents) => fill(&mut latents.noise),
+            Home::Provider(latents) => latents.set_noise(self.occupied[0], fill)?,
         }
+        Ok(())
     }
 
     /// Forgets the frames in flight.
@@ -152,35 +202,61 @@ impl Stream {
         self.occupied[0] >= self.shape.frame_buffer
     }
 
-    /// Lets a clean latent in: noised to the first timestep, `x_t = a·z + b·n`.
+    /// Lets a clean latent in: noised to the first timestep, `x_t = a·z + b·n`. For latents on the host.
     pub(crate) fn enter(&mut self, latent: &[f32]) {
-        let (level, at) = (self.levels[0], self.next_place());
-        for ((x, z), n) in self.rows[at.clone()]
-            .iter_mut()
-            .zip(latent)
-            .zip(&self.noise[at])
-        {
-            *x = level.noisy(*z, *n);
+        let (place, level) = (self.next_place(), self.levels[0]);
+        if let Home::Host(latents) = &mut self.home {
+            latents.enter(place, &level, latent);
         }
+        self.occupied[0] = place + 1;
+    }
+
+    /// Lets a picture in, `[H, W, 3]`, which is encoded on the way. For latents on the provider.
+    pub(crate) fn enter_picture(
+        &mut self,
+        picture: &[u8],
+        watch: &Watch,
+    ) -> Result<(), EngineError> {
+        let (place, level) = (self.next_place(), self.levels[0]);
+        if let Home::Provider(latents) = &mut self.home {
+            latents.enter_picture(place, &level, (picture, watch))?;
+        }
+        self.occupied[0] = place + 1;
+        Ok(())
     }
 
     /// Lets a latent in that is noise already, written by `write`: text-to-video.
-    pub(crate) fn enter_noise(&mut self, write: impl FnOnce(&mut [f32])) {
-        let at = self.next_place();
-        write(&mut self.rows[at]);
+    pub(crate) fn enter_noise(
+        &mut self,
+        write: impl FnOnce(&mut [f32]),
+    ) -> Result<(), EngineError> {
+        let place = self.next_place();
+        match &mut self.home {
+            Home::Host(latents) => latents.enter_noise(place, write),
+            Home::Provider(latents) => latents.enter_noise(place, write)?,
+        }
+        self.occupied[0] = place + 1;
+        Ok(())
     }
 
     /// Takes every group a step further, or in sequential mode the first one through all steps.
     ///
-    /// Returns how many frames have left; [`Stream::clean`] holds them then. After an error the
-    /// frames that entered last are lost and the others stay where they are.
-    pub(crate) fn advance(&mut self, denoise: &mut Denoise<'_>) -> Result<usize, EngineError> {
+    /// - `feedback`: whether clean latents will be mixed with those before them.
+    ///
+    /// Returns how many frames have left; [`Stream::clean`] or [`Stream::draw`] gives them then. After
+    /// an error the frames that entered last are lost and the others stay where they are.
+    pub(crate) fn advance(
+        &mut self,
+        feedback: bool,
+        denoise: &mut Denoise<'_>,
+    ) -> Result<usize, EngineError> {
         let alone = self.occupied[1..].iter().all(|frames| *frames == 0);
         let through = !self.shape.batched || (self.fresh && alone && self.shape.frame_buffer == 1);
         self.fresh = false;
-        let mut left = self.round(denoise)?;
+        let mut left = self.round(feedback, denoise)?;
         while through && left == 0 && self.occupied() > 0 {
-            left = self.round(denoise).inspect_err(|_| self.occupied.fill(0))?;
+            let round = self.round(feedback, denoise);
+            left = round.inspect_err(|_| self.occupied.fill(0))?;
         }
         if self.occupied() == 0 && !through {
             // Whoever comes next finds nothing in front of it: no reason to wait behind nobody.
@@ -189,123 +265,111 @@ impl Stream {
         Ok(left)
     }
 
-    /// The clean latents `[C, h, w]` that left last, by place.
+    /// The clean latents `[C, h, w]` that left last, by place; empty where they are not on the host.
     pub(crate) fn clean(&self, place: usize) -> &[f32] {
-        &self.clean[place * self.shape.size..][..self.shape.size]
+        match &self.home {
+            Home::Host(latents) => latents.clean(place),
+            Home::Provider(_) => &[],
+        }
     }
 
-    /// Takes a place in the first group, with its row's noise as residual noise.
-    fn next_place(&mut self) -> std::ops::Range<usize> {
-        let place = self.occupied[0].min(self.shape.frame_buffer - 1);
-        self.occupied[0] = place + 1;
-        let at = place * self.shape.size..(place + 1) * self.shape.size;
-        self.stock[at.clone()].copy_from_slice(&self.noise[at.clone()]);
-        at
+    /// Draws the clean latent that left last at a place, mixed with a share of the one before; `None`
+    /// where latents are on the host. Before the next round.
+    pub(crate) fn draw(
+        &mut self,
+        place: usize,
+        share: f32,
+        watch: &Watch,
+    ) -> Option<Result<Landing, EngineError>> {
+        match &mut self.home {
+            Home::Host(_) => None,
+            Home::Provider(latents) => Some(latents.resident.draw(place, share, watch)),
+        }
+    }
+
+    /// Takes back a picture that was drawn here and has been looked at.
+    pub(crate) fn recycle(&mut self, landing: Landing) {
+        if let Home::Provider(latents) = &mut self.home {
+            latents.resident.recycle(landing);
+        }
+    }
+
+    /// Mixes the next clean latent with none before it. Who mixes on the host forgets by itself.
+    pub(crate) fn forget_before(&mut self) {
+        if let Home::Provider(latents) = &mut self.home {
+            latents.resident.forget_before();
+        }
+    }
+
+    /// Mixes the next clean latent with what another stream would have mixed it with.
+    pub(crate) fn remember(&mut self, other: &mut Self) -> Result<(), EngineError> {
+        match (&mut self.home, &mut other.home) {
+            (Home::Provider(ours), Home::Provider(theirs)) => {
+                ours.resident.remember(&mut theirs.resident)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does `work` with an empty stream, and then goes on as if nothing had been.
+    pub(crate) fn aside<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let (occupied, fresh) = (self.occupied.clone(), self.fresh);
+        let host = match &mut self.home {
+            Home::Host(latents) => Ok(latents.clone()),
+            Home::Provider(latents) => Err(latents.resident.save()?),
+        };
+        self.clear();
+        let done = work(self);
+        match (&mut self.home, host) {
+            (Home::Host(latents), Ok(kept)) => *latents = kept,
+            (Home::Provider(latents), Err(kept)) => latents.resident.restore(&kept)?,
+            (Home::Host(_), Err(_)) | (Home::Provider(_), Ok(_)) => self.clear(),
+        }
+        (self.occupied, self.fresh) = (occupied, fresh);
+        done
+    }
+
+    /// Goes on with what is in flight on another loading of the model.
+    pub(crate) fn move_to(&mut self, resident: Resident) -> Result<(), EngineError> {
+        match &mut self.home {
+            Home::Host(_) => Ok(()),
+            Home::Provider(latents) => latents.move_to(resident),
+        }
+    }
+
+    /// The place in the first group that is taken next.
+    fn next_place(&self) -> usize {
+        self.occupied[0].min(self.shape.frame_buffer - 1)
     }
 
     /// One call of the network, and everybody one group further.
-    fn round(&mut self, denoise: &mut Denoise<'_>) -> Result<usize, EngineError> {
+    fn round(&mut self, feedback: bool, denoise: &mut Denoise<'_>) -> Result<usize, EngineError> {
         let Some(last) = self.occupied.iter().rposition(|frames| *frames > 0) else {
             return Ok(0);
         };
-        let (negative, as_they_lie) = self.gather(last);
-        let call = Call {
-            sample: match as_they_lie {
-                Some(rows) => &self.rows[rows],
-                None => &self.sample,
-            },
-            timesteps: &self.timesteps,
-            negative,
+        let now = Now {
+            levels: &self.levels,
+            prediction: self.prediction,
+            shape: self.shape,
+            occupied: &self.occupied,
+            last,
+            add_noise: self.add_noise,
+            guidance: self.guidance,
         };
-        if let Err(error) = denoise(&call, &mut self.predicted) {
+        let ran = match &mut self.home {
+            Home::Host(latents) => latents.round(now, denoise),
+            Home::Provider(latents) => latents.round(now, feedback, denoise),
+        };
+        if let Err(error) = ran {
             self.occupied[0] = 0;
             return Err(error);
         }
-        self.move_down(last, negative);
         let left = self.occupied.pop().unwrap_or(0);
         self.occupied.insert(0, 0);
         Ok(left)
-    }
-
-    /// Puts the rows of a call together, and says how many of them are about the negative prompt and
-    /// where the others lie, if they lie together already: then nothing is copied.
-    fn gather(&mut self, last: usize) -> (usize, Option<std::ops::Range<usize>>) {
-        let (group, buffer) = (
-            self.shape.frame_buffer * self.shape.size,
-            self.shape.frame_buffer,
-        );
-        self.sample.clear();
-        self.timesteps.clear();
-        let negative_groups = match self.guidance.way() {
-            CfgType::Full => last + 1,
-            CfgType::Initialize => 1,
-            CfgType::None | CfgType::SelfNegative => 0,
-        };
-        let first = self.occupied.iter().position(|frames| *frames > 0);
-        let first = first.unwrap_or(last);
-        let close = self.occupied[first..=last].iter().all(|frames| *frames > 0);
-        let as_they_lie =
-            (negative_groups == 0 && close).then_some(first * group..(last + 1) * group);
-        for groups in [negative_groups, last + 1] {
-            for step in (0..groups).filter(|step| self.occupied[*step] > 0) {
-                if as_they_lie.is_none() {
-                    let rows = &self.rows[step * group..][..group];
-                    self.sample.extend_from_slice(rows);
-                }
-                let timestep = f32::from(self.levels[step].timestep);
-                self.timesteps.extend(std::iter::repeat_n(timestep, buffer));
-            }
-        }
-        let occupied = |step: &usize| self.occupied[*step] > 0;
-        let negative = buffer * (0..negative_groups).filter(occupied).count();
-        (negative, as_they_lie)
-    }
-
-    /// From the far end, so that a group is read before the one above it moves down into it.
-    fn move_down(&mut self, last: usize, negative: usize) {
-        let group = self.shape.frame_buffer * self.shape.size;
-        let (negatives, texts) = self.predicted.values.split_at(negative * self.shape.size);
-        let mut place = texts.len() / group;
-        for step in (0..=last).rev().filter(|step| self.occupied[*step] > 0) {
-            place -= 1;
-            let (above, below) = self.rows.split_at_mut((step + 1) * group);
-            let (stock, stock_below) = self.stock.split_at_mut((step + 1) * group);
-            let (latent, off) = (&mut above[step * group..], &mut stock[step * group..]);
-            guidance::Rows {
-                level: self.levels[step],
-                prediction: self.prediction,
-                text: &texts[place * group..][..group],
-                negative: negatives.get(place * group..(place + 1) * group),
-                latent,
-                stock: off,
-            }
-            .clean(self.guidance);
-            let Some(next) = self.levels.get(step + 1) else {
-                self.clean.copy_from_slice(latent);
-                continue;
-            };
-            let noise = &self.noise[(step + 1) * group..][..group];
-            below[..group].copy_from_slice(latent);
-            renoise(next, noise, self.add_noise, &mut below[..group]);
-            match self.guidance.way() {
-                CfgType::SelfNegative | CfgType::Initialize => {
-                    guidance::carry_over(next, noise, off, &mut stock_below[..group]);
-                }
-                // So that guidance may begin in mid-flight.
-                CfgType::None | CfgType::Full => stock_below[..group].copy_from_slice(noise),
-            }
-        }
-    }
-}
-
-/// Noises a clean latent for the next step; without `add_noise` only scales it.
-fn renoise(next: &Level, noise: &[f32], add_noise: bool, latent: &mut [f32]) {
-    for (x, n) in latent.iter_mut().zip(noise) {
-        *x = if add_noise {
-            next.noisy(*x, *n)
-        } else {
-            next.signal * *x
-        };
     }
 }
 
@@ -313,18 +377,47 @@ fn renoise(next: &Level, noise: &[f32], add_noise: bool, latent: &mut [f32]) {
 impl Stream {
     /// Replaces the noise of every row, `[S·FB, C, h, w]`, by noise from a file.
     pub(crate) fn set_noise(&mut self, noise: &[f32]) {
-        self.noise.copy_from_slice(noise);
+        match &mut self.home {
+            Home::Host(latents) => latents.noise.copy_from_slice(noise),
+            Home::Provider(latents) => latents
+                .set_noise(0, |all| all.copy_from_slice(noise))
+                .expect("tests run on the CPU"),
+        }
     }
 
-    /// The noisy latents `[FB, C, h, w]` that entered last, while they are still in the first group.
-    pub(crate) fn entered(&self) -> &[f32] {
-        &self.rows[..self.shape.frame_buffer * self.shape.size]
+    /// As [`Stream::enter`], wherever the latents are.
+    pub(crate) fn enter_latent(&mut self, latent: &[f32]) {
+        if let Home::Provider(latents) = &mut self.home {
+            latents.enter_latent(self.occupied[0], &self.levels[0], latent);
+        }
+        self.enter(latent);
     }
 
-    /// Residual noise of group `step`, `[FB, C, h, w]`.
+    /// The noisy latents `[FB, C, h, w]` that entered last: on the host while they are still in the
+    /// first group, on the provider once they have been there.
+    pub(crate) fn entered(&mut self) -> Vec<f32> {
+        let group = self.shape.frame_buffer * self.shape.size;
+        match &mut self.home {
+            Home::Host(latents) => latents.rows[..group].to_vec(),
+            Home::Provider(latents) => latents.resident.rows()[..group].to_vec(),
+        }
+    }
+
+    /// Residual noise of group `step`, `[FB, C, h, w]`, on the host.
     pub(crate) fn stock(&self, step: usize) -> &[f32] {
         let group = self.shape.frame_buffer * self.shape.size;
-        &self.stock[step * group..][..group]
+        match &self.home {
+            Home::Host(latents) => &latents.stock[step * group..][..group],
+            Home::Provider(_) => &[],
+        }
+    }
+
+    /// How many times the network was fed embeddings, where latents are on the provider.
+    pub(crate) fn times_fed(&self) -> u64 {
+        match &self.home {
+            Home::Host(_) => 0,
+            Home::Provider(latents) => latents.resident.fed,
+        }
     }
 
     /// The first timestep of the frames that enter now.

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diffusion_engine::{
-    Batching, Device, Engine, Folder, FrameView, FrameViewMut, Layout, Model, OrtBackend, Outcome,
-    Pace, Parameters, Patch, Prompts, Provider,
+    Batching, Device, Engine, Folder, FrameView, FrameViewMut, Latents, Layout, Model, Opening,
+    OrtBackend, Outcome, Pace, Parameters, Patch, Prompts, Provider,
 };
 
 struct Counting;
@@ -65,19 +65,24 @@ fn the_counter_counts() {
 
 const SIDE: u32 = 64;
 
-fn engine(json: &str, batching: Batching, frame_buffer: u32) -> Engine {
+fn engine(json: &str, batching: Batching, frame_buffer: u32, latents: Latents) -> Engine {
     let backend =
         OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model-tiny");
-    let device = Device {
-        provider: Provider::Cpu,
-        index: 0,
+    let opening = Opening {
+        device: Device {
+            provider: Provider::Cpu,
+            index: 0,
+        },
+        latents,
+        ..Opening::default()
     };
     let folder = Folder::open(&dir).unwrap();
-    let model = Model::load(&folder, backend, device, &[], &mut |_| {}).unwrap();
+    let model = Model::load(&folder, backend, opening, &[], &mut |_| {}).unwrap();
     let pace = Pace {
         batching,
         frame_buffer,
+        pipelining: latents == Latents::Provider,
     };
     let mut engine =
         Engine::new(Arc::new(model), (SIDE, SIDE), pace, Parameters::default()).unwrap();
@@ -111,6 +116,15 @@ fn draw(engine: &mut Engine, frame: &[u8], out: &mut [u8]) {
 
 #[test]
 fn a_frame_allocates_nothing_in_any_mode() {
+    allocates_nothing_with(Latents::Host);
+}
+
+#[test]
+fn a_frame_whose_latents_stay_with_the_graphs_allocates_nothing_either() {
+    allocates_nothing_with(Latents::Provider);
+}
+
+fn allocates_nothing_with(latents: Latents) {
     let (mut frame, mut out) = (
         vec![9; 4 * (SIDE * SIDE) as usize],
         vec![0; 4 * (SIDE * SIDE) as usize],
@@ -138,13 +152,18 @@ fn a_frame_allocates_nothing_in_any_mode() {
             1,
         ),
         (
+            r#"{"cfg_type": "initialize", "guidance_scale": 2, "denoising_step_list": [800, 400]}"#,
+            Batching::Stream,
+            1,
+        ),
+        (
             r#"{"similar_image_filter": true, "noise_controller": true}"#,
             Batching::Auto,
             1,
         ),
         (r#"{"input_mode": "text"}"#, Batching::Auto, 1),
     ] {
-        let mut engine = engine(json, batching, buffer);
+        let mut engine = engine(json, batching, buffer, latents);
         // The first rounds make the tensors of every number of rows that the batch goes through.
         for round in 0..10 {
             frame.fill(round);

@@ -50,14 +50,29 @@ pub struct Opening {
     pub cache_dir: Option<PathBuf>,
     /// What will be asked for, for a provider that builds engines for it (TensorRT); others need no telling.
     pub shapes: Option<Shapes>,
+    /// Where latents are between the graphs.
+    pub latents: Latents,
+}
+
+/// Where latents are between a model's graphs, and the arithmetic of the denoising steps with them.
+///
+/// Pictures are the same everywhere, but for the last digits of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Latents {
+    /// On a GPU with the graphs, on the CPU with the engine.
+    #[default]
+    Auto,
+    /// With the engine: on a GPU they come and go at every step.
+    Host,
+    /// With the graphs: nothing but pictures comes and goes.
+    Provider,
 }
 
 impl From<Device> for Opening {
     fn from(device: Device) -> Self {
         Self {
             device,
-            cache_dir: None,
-            shapes: None,
+            ..Self::default()
         }
     }
 }
@@ -181,6 +196,11 @@ pub(crate) trait Graph: Send + fmt::Debug {
     /// Which provider runs how many of the graph's operations, as far as the runtime tells.
     fn placement(&self) -> Vec<(String, usize)> {
         Vec::new()
+    }
+
+    /// Its sessions, for whoever binds tensors of its own to them; `None` if it has none.
+    fn handle(&self) -> Option<self::ort::Handle> {
+        None
     }
 
     /// Runs once and shows every wanted output to `read`; `watch` may stop it.

@@ -2,8 +2,9 @@
 
 use super::Engine;
 use super::pace::{Outcome, Spent};
-use super::plan::{guidance, new_stream, new_walk, timesteps};
-use super::waiting::{Entry, Next};
+use super::plan::{self, guidance, new_stream, new_walk, timesteps};
+use super::waiting::{Entry, Finished, Next};
+use crate::backend::ort::Landing;
 use crate::error::EngineError;
 use crate::frame::{self, FrameView, FrameViewMut};
 use crate::parameters::{InputMode, Parameters};
@@ -18,24 +19,48 @@ impl Engine {
     ///
     /// As [`Engine::process`].
     pub fn warm_up(&mut self) -> Result<(), EngineError> {
-        let (model, conditions, latent) = (&self.model, &self.conditions, self.latent);
-        let watch = &self.watch;
+        let Self {
+            model,
+            conditions,
+            latent,
+            stream,
+            watch,
+            ..
+        } = self;
         self.frame.fill(0);
-        model.encode(&self.frame, self.size, &mut self.encoded, watch)?;
-        let mut stream = self.stream.clone();
-        stream.clear();
-        // One more than are in flight at a time: the first one takes all steps at once.
-        for _ in 0..stream.delay() + 2 {
-            stream.enter(&self.encoded.values);
-            if stream.is_full() {
-                stream.advance(&mut |call, out| {
-                    model.denoise(&conditions.rows(call, latent), out, watch)
+        let (frame, encoded, canvas) = (&self.frame, &mut self.encoded, &mut self.canvas);
+        let (mode, size, share) = (self.mode, self.size, self.parameters.latent_feedback);
+        stream.aside(|stream| {
+            // One more than are in flight at a time: the first one takes all steps at once.
+            for _ in 0..stream.delay() + 2 {
+                match (stream.is_on_provider(), mode) {
+                    (true, InputMode::Video) => stream.enter_picture(frame, watch)?,
+                    (true, InputMode::Text) => stream.enter_noise(|sample| sample.fill(0.1))?,
+                    (false, _) => {
+                        model.encode(frame, size, encoded, watch)?;
+                        stream.enter(&encoded.values);
+                    }
+                }
+                if !stream.is_full() {
+                    continue;
+                }
+                let left = stream.advance(share > 0.0, &mut |call, out| {
+                    model.answer(&conditions.rows(call, *latent), out, watch)
                 })?;
+                for place in 0..left {
+                    if let Some(drawn) = stream.draw(place, share, watch) {
+                        let mut drawn = drawn?;
+                        drawn.wait()?;
+                        stream.recycle(drawn);
+                    }
+                }
             }
-        }
-        let mut clean = stream.clean(0).to_vec();
-        model.decode(&mut clean, self.size, &mut self.canvas, watch)?;
-        Ok(())
+            if !stream.is_on_provider() {
+                let mut clean = stream.clean(0).to_vec();
+                model.decode(&mut clean, size, canvas, watch)?;
+            }
+            Ok(())
+        })
     }
 
     /// Lets one frame in and takes what is in flight a step further.
@@ -55,6 +80,7 @@ impl Engine {
     pub fn process(&mut self, input: Option<&FrameView<'_>>) -> Result<Outcome, EngineError> {
         self.spent = Spent::default();
         self.watch.take();
+        let ready = self.waiting.finished();
         if self.parameters.paused && self.has_picture {
             self.give_up_what_is_in_flight();
             self.waiting.join(Entry::Repeat);
@@ -62,22 +88,27 @@ impl Engine {
         }
         match input.filter(|_| self.parameters.input_mode == InputMode::Video) {
             Some(view) => {
-                self.schedule_for(InputMode::Video);
+                self.schedule_for(InputMode::Video)?;
                 frame::read_frame(view, self.size, &mut self.frame)?;
                 if self.is_skipped() {
                     self.waiting.join(Entry::Repeat);
                     self.advance()?;
-                    return self.give();
+                    return self.give_of(ready);
                 }
-                self.model
-                    .encode(&self.frame, self.size, &mut self.encoded, &self.watch)?;
-                self.spent.encode += self.watch.take();
-                self.stream.enter(&self.encoded.values);
+                if self.stream.is_on_provider() {
+                    self.stream.enter_picture(&self.frame, &self.watch)?;
+                } else {
+                    let (frame, encoded) = (&self.frame, &mut self.encoded);
+                    self.model.encode(frame, self.size, encoded, &self.watch)?;
+                    self.spent.encode += self.watch.take();
+                    self.stream.enter(&self.encoded.values);
+                }
             }
             None => {
-                self.schedule_for(InputMode::Text);
+                self.schedule_for(InputMode::Text)?;
                 let (walk, motion) = (&mut self.walk, self.parameters.motion);
-                self.stream.enter_noise(|sample| walk.next(motion, sample));
+                let enter = |sample: &mut [f32]| walk.next(motion, sample);
+                self.stream.enter_noise(enter)?;
             }
         }
         self.waiting.join(Entry::Frame);
@@ -85,7 +116,7 @@ impl Engine {
         if self.stream.is_full() {
             self.advance()?;
         }
-        self.give()
+        self.give_of(ready)
     }
 
     /// A further picture, if more frames are in flight than [`Engine::delay`] asks for: after a
@@ -147,13 +178,19 @@ impl Engine {
         self.walk = new_walk(&self.parameters, self.values());
         self.similarity.forget();
         self.motion.forget();
-        self.before.clear();
+        self.forget_before();
         self.has_picture = false;
     }
 
     /// Values of one latent.
     pub(super) fn values(&self) -> usize {
-        self.model.facts().latent_channels * self.latent.0 * self.latent.1
+        plan::values(self.model.facts(), self.size)
+    }
+
+    /// Lets the next clean latent be mixed with none before it.
+    pub(super) fn forget_before(&mut self) {
+        self.before.clear();
+        self.stream.forget_before();
     }
 
     /// Looks at the frame in `image`: is it like the last one, and how much noise suits it?
@@ -178,7 +215,7 @@ impl Engine {
     }
 
     /// Makes the stream fit the steps that the parameters ask for in `mode`.
-    pub(super) fn schedule_for(&mut self, mode: InputMode) {
+    pub(super) fn schedule_for(&mut self, mode: InputMode) -> Result<(), EngineError> {
         if mode != self.mode {
             self.steps = timesteps(&self.model, &self.parameters, mode);
         }
@@ -189,15 +226,18 @@ impl Engine {
                 self.stream
                     .set_timesteps(self.model.schedule(), &self.steps);
             }
-            return;
+            return Ok(());
         }
-        self.give_up_what_is_in_flight();
-        let values = self.values();
         let (model, parameters) = (&self.model, &self.parameters);
-        self.stream = new_stream(model, parameters, self.pace, &self.steps, values);
-        self.mode = mode;
-        let rows = self.stream.most_rows();
+        let pace = (self.pace, mode);
+        let mut stream = new_stream(model, parameters, pace, &self.steps, self.size)?;
+        stream.remember(&mut self.stream)?;
+        let rows = stream.most_rows();
         self.conditions.resize(model, parameters, self.size, rows);
+        self.give_up_what_is_in_flight();
+        self.stream = stream;
+        self.mode = mode;
+        Ok(())
     }
 
     /// Lets the frames in flight show the last picture again; without one there is nothing to show.
@@ -213,12 +253,13 @@ impl Engine {
     /// One round of the network; latents that leave go to the front of the line.
     pub(super) fn advance(&mut self) -> Result<(), EngineError> {
         let (model, conditions, latent) = (&self.model, &self.conditions, self.latent);
-        let watch = &self.watch;
-        let left = self.stream.advance(&mut |call, out| {
-            let rows = conditions.rows(call, latent);
-            model.denoise(&rows, out, watch)
+        let (watch, share) = (&self.watch, self.parameters.latent_feedback);
+        let left = self.stream.advance(share > 0.0, &mut |call, out| {
+            model.answer(&conditions.rows(call, latent), out, watch)
         });
-        self.spent.denoise += self.watch.take();
+        if !self.stream.is_on_provider() {
+            self.spent.denoise += self.watch.take();
+        }
         let left = match left {
             Ok(left) => left,
             Err(error) => {
@@ -227,7 +268,11 @@ impl Engine {
             }
         };
         for place in 0..left {
-            let (clean, share) = (self.stream.clean(place), self.parameters.latent_feedback);
+            if let Some(drawn) = self.stream.draw(place, share, &self.watch) {
+                self.waiting.draw(drawn);
+                continue;
+            }
+            let clean = self.stream.clean(place);
             if share > 0.0 {
                 smooth(&mut self.before, clean, share);
                 self.waiting.finish(&self.before);
@@ -240,26 +285,23 @@ impl Engine {
         Ok(())
     }
 
+    /// As [`Engine::give`], but pipelined only what was ready before: what has just been set going
+    /// goes on while that is looked at.
+    ///
+    /// - `ready`: frames in line that were finished before this one came.
+    fn give_of(&mut self, ready: usize) -> Result<Outcome, EngineError> {
+        match self.pace.pipelining && ready == 0 && self.waiting.begins_with_a_frame() {
+            true => Ok(Outcome::Filling),
+            false => self.give(),
+        }
+    }
+
     /// The picture of the first frame in line, if it can have one.
     pub(super) fn give(&mut self) -> Result<Outcome, EngineError> {
         match self.waiting.next() {
-            Next::Latent(mut latent) => {
-                #[cfg(test)]
-                let clean = latent.clone();
-                let (size, canvas) = (self.size, &mut self.canvas);
-                let decoded = self.model.decode(&mut latent, size, canvas, &self.watch);
-                self.spent.decode += self.watch.take();
-                self.waiting.recycle(latent);
-                if decoded? {
-                    std::mem::swap(&mut self.canvas, &mut self.picture);
-                    self.has_picture = true;
-                    #[cfg(test)]
-                    self.model.decode_values(&clean, size, &mut self.drawn);
-                } else {
-                    self.faults += 1;
-                    self.before.clear();
-                }
-            }
+            Next::Own(Finished::Latent(latent)) => self.decode(latent)?,
+            Next::Own(Finished::Drawn(landing)) => self.receive(landing)?,
+            Next::Own(Finished::Failed(error)) => return Err(error),
             Next::Repeat => {}
             Next::Nothing => return Ok(Outcome::Filling),
         }
@@ -267,6 +309,51 @@ impl Engine {
             true => Outcome::Picture,
             false => Outcome::Filling,
         })
+    }
+
+    /// Makes the picture of a clean latent the last one.
+    fn decode(&mut self, mut latent: Vec<f32>) -> Result<(), EngineError> {
+        #[cfg(test)]
+        let clean = latent.clone();
+        let (size, canvas) = (self.size, &mut self.canvas);
+        let decoded = self.model.decode(&mut latent, size, canvas, &self.watch);
+        self.spent.decode += self.watch.take();
+        self.waiting.recycle(latent);
+        let sound = decoded?;
+        self.show(sound);
+        #[cfg(test)]
+        if sound {
+            self.model.decode_values(&clean, size, &mut self.drawn);
+        }
+        Ok(())
+    }
+
+    /// Waits for a picture that is under way and makes it the last one.
+    fn receive(&mut self, mut landing: Landing) -> Result<(), EngineError> {
+        let (bytes, sound, spent) = landing.wait()?;
+        self.canvas.clear();
+        self.canvas.extend_from_slice(bytes);
+        self.spent = spent;
+        #[cfg(test)]
+        if sound {
+            let (latent, size) = (landing.latent(), self.size);
+            self.model.decode_values(latent, size, &mut self.drawn);
+            self.clean = latent.to_vec();
+        }
+        self.stream.recycle(landing);
+        self.show(sound);
+        Ok(())
+    }
+
+    /// Shows what has been drawn, unless it is no picture.
+    fn show(&mut self, sound: bool) {
+        if sound {
+            std::mem::swap(&mut self.canvas, &mut self.picture);
+            self.has_picture = true;
+        } else {
+            self.faults += 1;
+            self.forget_before();
+        }
     }
 }
 

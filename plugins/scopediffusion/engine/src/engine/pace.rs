@@ -22,6 +22,10 @@ pub struct Pace {
     pub batching: Batching,
     /// Frames that go through the network together, 1 to 8: more throughput, more delay.
     pub frame_buffer: u32,
+    /// Whether a frame is set going before the picture of the one before it is looked at, so that a
+    /// GPU computes while the host converts pictures. One more frame of delay; the same pictures. On
+    /// the CPU there is nothing to gain: its graphs take all cores one after another.
+    pub pipelining: bool,
 }
 
 impl Default for Pace {
@@ -29,6 +33,7 @@ impl Default for Pace {
         Self {
             batching: Batching::Auto,
             frame_buffer: 1,
+            pipelining: false,
         }
     }
 }

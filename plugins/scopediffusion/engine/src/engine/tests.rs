@@ -12,6 +12,7 @@ use crate::{CfgType, FrameView, FrameViewMut, InputMode, Layout};
 mod golden;
 mod half;
 mod modes;
+mod provider;
 
 const SIZE: (u32, u32) = (16, 8);
 
@@ -27,6 +28,7 @@ fn pace(batching: Batching) -> Pace {
     Pace {
         batching,
         frame_buffer,
+        ..Pace::default()
     }
 }
 
@@ -145,7 +147,7 @@ proptest! {
             ..stepping(&steps)
         };
         let run = |batching| {
-            let pace = Pace { batching, frame_buffer };
+            let pace = Pace { batching, frame_buffer, ..Pace::default() };
             let mut engine =
                 Engine::new(Arc::clone(model), SIZE, pace, parameters.clone()).unwrap();
             all_pictures(&mut engine, frames, text)

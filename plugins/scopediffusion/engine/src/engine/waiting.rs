@@ -6,6 +6,9 @@
 
 use std::collections::VecDeque;
 
+use crate::backend::ort::Landing;
+use crate::error::EngineError;
+
 /// How a frame gets its picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -15,12 +18,23 @@ pub(super) enum Entry {
     Repeat,
 }
 
+/// What has become of a frame that has taken all steps.
+#[derive(Debug)]
+pub(super) enum Finished {
+    /// Its clean latent, to be decoded; give it back to [`Waiting::recycle`].
+    Latent(Vec<f32>),
+    /// Its picture is under way.
+    Drawn(Landing),
+    /// It could not be drawn.
+    Failed(EngineError),
+}
+
 /// The line.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     order: VecDeque<Entry>,
-    /// Clean latents of the first frames in line.
-    finished: VecDeque<Vec<f32>>,
+    /// The first frames in line.
+    finished: VecDeque<Finished>,
     /// Memory of latents that have left.
     spare: Vec<Vec<f32>>,
 }
@@ -28,8 +42,8 @@ pub(super) struct Waiting {
 /// What the first in line gets.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This clean latent, to be decoded; give it back to [`Waiting::recycle`].
-    Latent(Vec<f32>),
+    /// Its own picture.
+    Own(Finished),
     /// The picture before.
     Repeat,
     /// Nothing yet, or nobody is in line.
@@ -50,7 +64,24 @@ impl Waiting {
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.clear();
         copy.extend_from_slice(latent);
-        self.finished.push_back(copy);
+        self.finished.push_back(Finished::Latent(copy));
+    }
+
+    /// Adds the picture of the next frame in line, as far as it has come.
+    pub(super) fn draw(&mut self, drawn: Result<Landing, EngineError>) {
+        self.finished.push_back(match drawn {
+            Ok(landing) => Finished::Drawn(landing),
+            Err(error) => Finished::Failed(error),
+        });
+    }
+
+    pub(super) fn begins_with_a_frame(&self) -> bool {
+        self.order.front() == Some(&Entry::Frame)
+    }
+
+    /// How many of the first frames in line are finished.
+    pub(super) fn finished(&self) -> usize {
+        self.finished.len()
     }
 
     /// Takes the first in line out, if it can have its picture now.
@@ -61,9 +92,9 @@ impl Waiting {
                 Next::Repeat
             }
             Some(Entry::Frame) => match self.finished.pop_front() {
-                Some(latent) => {
+                Some(finished) => {
                     self.order.pop_front();
-                    Next::Latent(latent)
+                    Next::Own(finished)
                 }
                 None => Next::Nothing,
             },
@@ -93,12 +124,20 @@ impl Waiting {
         self.order
             .iter_mut()
             .for_each(|entry| *entry = Entry::Repeat);
-        self.spare.extend(self.finished.drain(..));
+        self.forget_finished();
     }
 
     pub(super) fn clear(&mut self) {
         self.order.clear();
-        self.spare.extend(self.finished.drain(..));
+        self.forget_finished();
+    }
+
+    fn forget_finished(&mut self) {
+        for finished in self.finished.drain(..) {
+            if let Finished::Latent(latent) = finished {
+                self.spare.push(latent);
+            }
+        }
     }
 
     fn frames(&self) -> usize {
@@ -120,7 +159,7 @@ mod tests {
         assert!(matches!(waiting.next(), Next::Nothing));
         waiting.finish(&[1.0]);
 
-        assert!(matches!(waiting.next(), Next::Latent(latent) if latent == [1.0]));
+        assert!(matches!(waiting.next(), Next::Own(Finished::Latent(latent)) if latent == [1.0]));
         assert!(matches!(waiting.next(), Next::Repeat));
         assert!(matches!(waiting.next(), Next::Nothing));
         assert_eq!(waiting.len(), 0);

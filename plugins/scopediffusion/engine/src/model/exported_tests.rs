@@ -84,7 +84,10 @@ fn out(model: &Model, parameters: &Parameters, reference: &Reference, scale: f32
         lora_scales: &scales,
         latent: LATENT,
     };
-    model.denoise(&rows, &mut out, &Watch::default()).unwrap();
+    model
+        .networks
+        .denoise(&rows, &mut out, &Watch::default())
+        .unwrap();
     out.values
 }
 
@@ -210,6 +213,7 @@ fn pictures_and_scales_change_a_stream_between_two_frames() {
     let pace = Pace {
         batching: Batching::Sequential,
         frame_buffer: 1,
+        ..Pace::default()
     };
     let mut engine = Engine::new(model, (96, 64), pace, parameters(0.0, 0.0)).unwrap();
     let frame = golden::picture(0, (96, 64));

@@ -105,7 +105,7 @@ impl Model {
                     model.facts.has_fused = folder.has_fused();
                     model.facts.fused = files.fused;
                     model.facts.fused_refused = files.refused;
-                    model.gauge = opener.gauge();
+                    (model.gauge, model.workshop) = (opener.gauge(), opener.workshop());
                     return Ok(model);
                 }
                 Err(Failure { role, error }) => {

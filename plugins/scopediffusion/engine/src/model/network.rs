@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::image::ImageEncoder;
 use super::rows::Rows;
+use crate::backend::ort::{Parts, Resident, Round, Workshop};
 use crate::backend::{Feed, Form, Graph, Output, Read, Tensor, Values};
 use crate::error::EngineError;
 use crate::prompt::Condition;
@@ -263,44 +264,7 @@ impl Networks {
         out: &mut Tensor,
         watch: &Watch,
     ) -> Result<(), EngineError> {
-        let count = rows.timesteps.len();
-        let parts = [
-            rows.sample,
-            rows.timesteps,
-            rows.context,
-            rows.pooled,
-            rows.time_ids,
-            rows.guidance,
-            rows.tokens,
-        ];
-        for (filled, values) in filled.iter_mut().zip(parts) {
-            let last = &values[values.len() - values.len() / count..];
-            filled.clear();
-            filled.extend_from_slice(values);
-            (count..self.most_rows).for_each(|_| filled.extend_from_slice(last));
-        }
-        let [
-            sample,
-            timesteps,
-            context,
-            pooled,
-            time_ids,
-            guidance,
-            tokens,
-        ] = filled;
-        let rows = Rows {
-            sample,
-            timesteps,
-            context,
-            pooled,
-            time_ids,
-            guidance,
-            stamp: 0,
-            tokens,
-            reference_scale: rows.reference_scale,
-            lora_scales: rows.lora_scales,
-            latent: rows.latent,
-        };
+        let rows = rows.filled_up(self.most_rows, filled);
         self.denoise_at_once(&rows, out, watch)
     }
 
@@ -309,6 +273,22 @@ impl Networks {
         rows: &Rows<'_>,
         out: &mut Tensor,
         watch: &Watch,
+    ) -> Result<(), EngineError> {
+        self.fed(rows, &mut |feeds| self.unet.run(feeds, out, watch))?;
+        let (h, w) = rows.latent;
+        let shape = [rows.timesteps.len(), self.channels, h, w];
+        if out.shape == shape {
+            Ok(())
+        } else {
+            Err(self.unet.surprise(&out.shape, &shape))
+        }
+    }
+
+    /// Shows `run` what the denoising network is fed for some rows: sample and timestep first.
+    fn fed(
+        &self,
+        rows: &Rows<'_>,
+        run: &mut dyn FnMut(&[Feed<'_>]) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let (count, (h, w)) = (rows.timesteps.len(), rows.latent);
         let names = &self.unet.inputs;
@@ -355,12 +335,53 @@ impl Networks {
             feeds[known] = stamped(name, &[1], scale);
             known += 1;
         }
-        self.unet.run(&feeds[..known], out, watch)?;
-        if out.shape == shape {
-            Ok(())
-        } else {
-            Err(self.unet.surprise(&out.shape, &shape))
+        run(&feeds[..known])
+    }
+
+    /// Feeds a stream's latents everything else that the denoising network wants, if that has changed,
+    /// and runs a round with them.
+    pub(super) fn round(
+        &self,
+        resident: &mut Resident,
+        round: &Round<'_>,
+        rows: &Rows<'_>,
+        watch: &Watch,
+    ) -> Result<(), EngineError> {
+        if !resident.is_fed(round.negative, rows.stamp) {
+            let (calls, size) = resident.calls(round.negative);
+            let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = rows.timesteps.len();
+            for call in 0..calls {
+                let part = rows.part(call * size, count.min((call + 1) * size));
+                let part = part.filled_up(size, &mut scratch.filled);
+                let at = (round.negative, call);
+                self.fed(&part, &mut |feeds| resident.feed(at, feeds, rows.stamp))?;
+            }
         }
+        resident.round(round, watch)
+    }
+
+    /// What latents that stay with the graphs are bound to; `None` if a graph has no sessions.
+    pub(super) fn parts(&self, workshop: &Workshop) -> Option<Parts> {
+        let handle = |node: &Node| {
+            let graph = node.graph.lock().unwrap_or_else(PoisonError::into_inner);
+            graph.handle()
+        };
+        let names = |node: &Node| (node.inputs[0].clone(), node.output.clone());
+        Some(Parts {
+            workshop: workshop.clone(),
+            encoder: handle(&self.encoder)?,
+            network: handle(&self.unet)?,
+            decoder: handle(&self.decoder)?,
+            encoder_names: names(&self.encoder),
+            decoder_names: names(&self.decoder),
+            predicted: self.unet.output.clone(),
+            each_row: self.timestep == TimestepForm::EachRow,
+            scalar: self.timestep == TimestepForm::Scalar,
+            most_rows: self.most_rows,
+            fixed_rows: self.fixed_rows,
+            scaling: self.scaling,
+        })
     }
 
     /// A clean latent `[C, h, w]` as a picture `[H, W, 3]` in bytes; the latent is rescaled on the

@@ -48,4 +48,49 @@ impl<'a> Rows<'a> {
             latent: self.latent,
         }
     }
+
+    /// As many as `to`, the last one again and again; `filled` holds them.
+    pub(super) fn filled_up<'f>(&self, to: usize, filled: &'f mut [Vec<f32>; 7]) -> Rows<'f>
+    where
+        'a: 'f,
+    {
+        let count = self.timesteps.len();
+        let parts = [
+            self.sample,
+            self.timesteps,
+            self.context,
+            self.pooled,
+            self.time_ids,
+            self.guidance,
+            self.tokens,
+        ];
+        for (filled, values) in filled.iter_mut().zip(parts) {
+            let last = &values[values.len() - values.len() / count..];
+            filled.clear();
+            filled.extend_from_slice(values);
+            (count..to).for_each(|_| filled.extend_from_slice(last));
+        }
+        let [
+            sample,
+            timesteps,
+            context,
+            pooled,
+            time_ids,
+            guidance,
+            tokens,
+        ] = filled;
+        Rows {
+            sample,
+            timesteps,
+            context,
+            pooled,
+            time_ids,
+            guidance,
+            stamp: 0,
+            tokens,
+            reference_scale: self.reference_scale,
+            lora_scales: self.lora_scales,
+            latent: self.latent,
+        }
+    }
 }

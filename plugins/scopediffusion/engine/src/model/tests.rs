@@ -247,7 +247,10 @@ pub(super) fn two_rows(model: &Model) -> Vec<f32> {
         lora_scales: &[],
         latent: (8, 8),
     };
-    model.denoise(&rows, &mut out, &Watch::default()).unwrap();
+    model
+        .networks
+        .denoise(&rows, &mut out, &Watch::default())
+        .unwrap();
     out.values
         .iter()
         .map(|value| (value * 1e4).round())
@@ -332,6 +335,7 @@ fn load_from_and_cached(dir: &Path, cache: &Path) -> Model {
         },
         shapes: None,
         cache_dir: Some(cache.into()),
+        ..Opening::default()
     };
     let folder = Folder::open(dir).unwrap();
     Model::load(&folder, backend, opening, &[], &mut |_| {}).unwrap()

@@ -6,9 +6,11 @@
 //! Source: onnx/onnx, onnx.proto: `ModelProto`, `GraphProto`, `NodeProto`, `TensorProto`.
 
 mod check;
+pub(crate) mod latents;
 pub(crate) mod picture;
 pub(crate) mod repair;
 pub(crate) mod wire;
+pub(crate) mod write;
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 

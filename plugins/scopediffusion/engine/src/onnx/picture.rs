@@ -13,7 +13,7 @@
 //!
 //! Source: StreamDiffusion's image processor, `x = u8 / 255 * 2 − 1`, and back, rounded half to even.
 
-use super::wire::{put_bytes, put_number};
+use super::write::{Axis, FLOAT, Graph, HALF, UINT8, int, ints, real};
 
 /// Name of the picture in both graphs.
 pub(crate) const BYTES: &str = "bytes";
@@ -21,16 +21,6 @@ pub(crate) const BYTES: &str = "bytes";
 pub(crate) const VALUES: &str = "values";
 /// Name of the second output of [`into_bytes`].
 pub(crate) const FAULT: &str = "fault";
-
-/// `TensorProto.DataType`.
-const FLOAT: u64 = 1;
-const UINT8: u64 = 2;
-const HALF: u64 = 10;
-
-/// Version of the operators below.
-const OPERATORS: u64 = 17;
-/// Version of the file format that came with it.
-const FORMAT: u64 = 8;
 
 /// The graph in front of an encoder.
 ///
@@ -52,7 +42,7 @@ pub(crate) fn from_bytes(half: bool) -> Vec<u8> {
     }
     graph.input(BYTES, UINT8, PICTURE);
     graph.output(VALUES, real(half), PLANES);
-    graph.model()
+    graph.model("picture")
 }
 
 /// The graph behind a decoder.
@@ -83,106 +73,8 @@ pub(crate) fn into_bytes(half: bool) -> Vec<u8> {
     graph.input(VALUES, real(half), PLANES);
     graph.output(BYTES, UINT8, PICTURE);
     graph.output(FAULT, FLOAT, &[]);
-    graph.model()
+    graph.model("picture")
 }
 
 const PICTURE: &[Axis] = &[Axis::Is(1), Axis::Free("H"), Axis::Free("W"), Axis::Is(3)];
 const PLANES: &[Axis] = &[Axis::Is(1), Axis::Is(3), Axis::Free("H"), Axis::Free("W")];
-
-fn real(half: bool) -> u64 {
-    if half { HALF } else { FLOAT }
-}
-
-/// One axis of an input or output.
-#[derive(Clone, Copy)]
-enum Axis {
-    Is(u64),
-    Free(&'static str),
-}
-
-/// A `GraphProto` under construction.
-#[derive(Default)]
-struct Graph(Vec<u8>);
-
-impl Graph {
-    fn node(&mut self, operator: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) {
-        let mut node = Vec::new();
-        for input in inputs {
-            put_bytes(&mut node, 1, input.as_bytes());
-        }
-        put_bytes(&mut node, 2, output.as_bytes());
-        put_bytes(&mut node, 4, operator.as_bytes());
-        for attribute in attributes {
-            put_bytes(&mut node, 5, attribute);
-        }
-        put_bytes(&mut self.0, 1, &node);
-    }
-
-    /// A number without axes.
-    fn constant(&mut self, name: &str, value: f32) {
-        let mut tensor = Vec::new();
-        put_number(&mut tensor, 2, FLOAT);
-        put_bytes(&mut tensor, 8, name.as_bytes());
-        put_bytes(&mut tensor, 9, &value.to_le_bytes());
-        put_bytes(&mut self.0, 5, &tensor);
-    }
-
-    fn input(&mut self, name: &str, kind: u64, axes: &[Axis]) {
-        put_bytes(&mut self.0, 11, &port(name, kind, axes));
-    }
-
-    fn output(&mut self, name: &str, kind: u64, axes: &[Axis]) {
-        put_bytes(&mut self.0, 12, &port(name, kind, axes));
-    }
-
-    /// The whole file.
-    fn model(mut self) -> Vec<u8> {
-        put_bytes(&mut self.0, 2, b"picture");
-        let (mut operators, mut model) = (Vec::new(), Vec::new());
-        put_bytes(&mut operators, 1, b"");
-        put_number(&mut operators, 2, OPERATORS);
-        put_number(&mut model, 1, FORMAT);
-        put_bytes(&mut model, 7, &self.0);
-        put_bytes(&mut model, 8, &operators);
-        model
-    }
-}
-
-/// A `ValueInfoProto`.
-fn port(name: &str, kind: u64, axes: &[Axis]) -> Vec<u8> {
-    let (mut shape, mut tensor, mut of, mut port) = (vec![], vec![], vec![], vec![]);
-    for axis in axes {
-        let mut size = Vec::new();
-        match axis {
-            Axis::Is(number) => put_number(&mut size, 1, *number),
-            Axis::Free(name) => put_bytes(&mut size, 2, name.as_bytes()),
-        }
-        put_bytes(&mut shape, 1, &size);
-    }
-    put_number(&mut tensor, 1, kind);
-    put_bytes(&mut tensor, 2, &shape);
-    put_bytes(&mut of, 1, &tensor);
-    put_bytes(&mut port, 1, name.as_bytes());
-    put_bytes(&mut port, 2, &of);
-    port
-}
-
-/// An `AttributeProto` that holds a whole number.
-fn int(name: &str, value: u64) -> Vec<u8> {
-    let mut attribute = Vec::new();
-    put_bytes(&mut attribute, 1, name.as_bytes());
-    put_number(&mut attribute, 3, value);
-    put_number(&mut attribute, 20, 2);
-    attribute
-}
-
-/// An `AttributeProto` that holds several.
-fn ints(name: &str, values: &[u64]) -> Vec<u8> {
-    let mut attribute = Vec::new();
-    put_bytes(&mut attribute, 1, name.as_bytes());
-    for value in values {
-        put_number(&mut attribute, 8, *value);
-    }
-    put_number(&mut attribute, 20, 7);
-    attribute
-}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::golden::{Golden, assert_close, scenario};
+use crate::guidance::CfgType;
 use crate::schedule::SchedulerConfig;
 
 /// Runs a scenario with the network's stored answers, so that only our arithmetic is tested.
@@ -31,13 +32,14 @@ fn steps_match_the_reference(name: &str) {
         if stored.bytes(&format!("frame{frame}.latent")).is_some() {
             tensor("latent").chunks(size).for_each(|z| stream.enter(z));
         } else {
-            stream.enter_noise(|sample| sample.copy_from_slice(&tensor("x_t")));
+            let enter = |sample: &mut [f32]| sample.copy_from_slice(&tensor("x_t"));
+            stream.enter_noise(enter).unwrap();
         }
-        assert_close("x_t", stream.entered(), &tensor("x_t"), 1e-6);
+        assert_close("x_t", &stream.entered(), &tensor("x_t"), 1e-6);
         // The reference runs rows that hold no frame yet: in both halves the last ones.
         let texts_at = times.len() - steps * scenario.frame_buffer;
         let left = stream
-            .advance(&mut |call, out| {
+            .advance(false, &mut |call, out| {
                 let (n, count) = (call.negative, call.timesteps.len());
                 let cut = |all: &[f32], width: usize| {
                     let texts = texts_at * width..(texts_at + count - n) * width;
@@ -45,7 +47,7 @@ fn steps_match_the_reference(name: &str) {
                 };
                 assert_close("rows", call.sample, &cut(&rows, size), 1e-5);
                 assert_close("t", call.timesteps, &cut(&times, 1), 0.0);
-                out.values = cut(&answer, size);
+                host(out).values = cut(&answer, size);
                 Ok(())
             })
             .unwrap();
@@ -98,12 +100,19 @@ fn stream(timesteps: &[u16], frame_buffer: usize) -> Stream {
         seed: 0,
         weight: 1.0,
     }];
-    stream.set_seeds(&seeds, Interpolation::Linear);
+    stream.set_seeds(&seeds, Interpolation::Linear).unwrap();
     stream
 }
 
-fn nothing(call: &Call<'_>, out: &mut Tensor) -> Result<(), EngineError> {
-    out.values = vec![0.0; call.sample.len()];
+fn host(out: Out<'_>) -> &mut Tensor {
+    match out {
+        Out::Host(out) => out,
+        Out::Provider(..) => panic!("these latents are on the host"),
+    }
+}
+
+fn nothing(call: &Call<'_>, out: Out<'_>) -> Result<(), EngineError> {
+    host(out).values = vec![0.0; call.sample.len()];
     Ok(())
 }
 
@@ -115,12 +124,12 @@ fn a_failing_network_loses_one_frame_only() {
     };
     stream.skip_priming();
     stream.enter(&[1.0]);
-    stream.advance(&mut nothing).unwrap();
+    stream.advance(false, &mut nothing).unwrap();
 
     stream.enter(&[2.0]);
-    assert!(stream.advance(&mut |_, _| Err(failure())).is_err());
+    assert!(stream.advance(false, &mut |_, _| Err(failure())).is_err());
 
-    let left = stream.advance(&mut nothing).unwrap();
+    let left = stream.advance(false, &mut nothing).unwrap();
     assert_eq!(left, 1, "the first frame is still in flight");
     assert_eq!(stream.occupied(), 0);
 }
@@ -130,7 +139,7 @@ fn the_first_frame_goes_through_at_once_and_the_batch_fills_behind_it() {
     let mut stream = stream(&[749, 499, 249], 1);
     let left = |stream: &mut Stream| {
         stream.enter(&[1.0]);
-        stream.advance(&mut nothing).unwrap()
+        stream.advance(false, &mut nothing).unwrap()
     };
 
     let first: Vec<_> = (0..5).map(|_| left(&mut stream)).collect();
@@ -148,7 +157,7 @@ fn rows_that_hold_no_frame_are_not_run() {
             stream.enter(&[1.0]);
         }
         let count = &mut rows;
-        let round = stream.advance(&mut |call, out| {
+        let round = stream.advance(false, &mut |call, out| {
             count.push(call.timesteps.to_vec());
             nothing(call, out)
         });
@@ -172,5 +181,5 @@ fn a_group_that_is_not_full_may_go_all_the_same() {
     stream.enter(&[1.0]);
     assert!(!stream.is_full());
 
-    assert_eq!(stream.advance(&mut nothing).unwrap(), 1);
+    assert_eq!(stream.advance(false, &mut nothing).unwrap(), 1);
 }

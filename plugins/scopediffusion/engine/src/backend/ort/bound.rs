@@ -19,6 +19,8 @@
 
 use std::fmt;
 use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use ::ort::AsPointer;
@@ -26,6 +28,8 @@ use ::ort::session::{IoBinding, RunOptions, Session};
 use ::ort::value::{TensorElementType, ValueType};
 
 use super::super::{Feed, Form, Output, Read, Values};
+use super::placement;
+use super::queue::Queue;
 use super::slot::{Place, Slot};
 use crate::frame;
 use crate::onnx::picture;
@@ -35,18 +39,30 @@ use crate::watch::Watch;
 pub(super) type Failure = String;
 
 #[expect(clippy::needless_pass_by_value, reason = "handed to map_err")]
-fn text(error: ::ort::Error) -> Failure {
+pub(super) fn text(error: ::ort::Error) -> Failure {
     error.message().to_string()
 }
 
 /// The sessions of one graph.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     pub(super) main: Session,
     /// From or into bytes, on a device.
     pub(super) picture: Option<Session>,
     /// Whether `main` records its work as CUDA graphs.
     pub(super) recording: bool,
+    /// CUDA graphs that were numbered so far.
+    pub(super) numbered: u64,
+    /// Where they compute. Last, so that the device's stream outlives them.
+    pub(super) place: Place,
+}
+
+/// The sessions of a graph, for whoever runs them.
+pub(crate) type Handle = Arc<Mutex<Sessions>>;
+
+/// The sessions, once nobody else runs them.
+pub(super) fn lock(handle: &Handle) -> MutexGuard<'_, Sessions> {
+    handle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tensors for one set of shapes.
@@ -91,14 +107,13 @@ struct Picture {
 /// A CUDA graph has its tensors' addresses in it, so each set of shapes has one of its own.
 struct Recorded {
     options: RunOptions,
-    done: bool,
+    /// Threads that have recorded it: the runtime keeps one for each.
+    by: Vec<ThreadId>,
 }
 
 impl fmt::Debug for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorded")
-            .field("done", &self.done)
-            .finish()
+        f.debug_struct("Recorded").field("by", &self.by).finish()
     }
 }
 
@@ -107,13 +122,10 @@ const GRAPH_ID: &str = "gpu_graph_id";
 
 impl Bound {
     /// Allocates for `feeds`, writes them, and runs once to find out what comes out.
-    ///
-    /// - `number`: of the CUDA graph that its runs become, if they become one.
     pub(super) fn new(
         sessions: &mut Sessions,
-        place: &Place,
-        (feeds, wanted): (&[Feed<'_>], &[(&str, Form)]),
-        number: u64,
+        feeds: &[Feed<'_>],
+        wanted: &[(&str, Form)],
     ) -> Result<Self, Failure> {
         let mut bound = Self {
             inputs: Vec::with_capacity(feeds.len()),
@@ -122,8 +134,14 @@ impl Bound {
             recorded: None,
             used: 0,
         };
+        let host = sessions.place.host();
         for feed in feeds {
             let kind = kind_of(&sessions.main, feed.name)?;
+            // A tensor on the device would be copied once, when it is bound, and then never again.
+            let place = match placement::is_on_host(&sessions.main, feed.name) {
+                true => &host,
+                false => &sessions.place,
+            };
             let slot = Slot::new(place, kind, feed.shape)?;
             let bind = bound.binding.bind_input(feed.name, slot.tensor());
             bind.map_err(text)?;
@@ -138,15 +156,17 @@ impl Bound {
             }
             bound.inputs.push(input);
         }
-        bound.write(feeds, place)?;
+        bound.write(feeds, 0)?;
         bound.take_pictures_in(sessions, None)?;
-        bound.discover(sessions, place, wanted)?;
+        bound.discover(sessions, wanted)?;
         if sessions.recording {
             let mut options = RunOptions::new().map_err(text)?;
             options.disable_device_sync().map_err(text)?;
-            options.set(GRAPH_ID, number.to_string()).map_err(text)?;
-            let done = false;
-            bound.recorded = Some(Recorded { options, done });
+            sessions.numbered += 1;
+            let number = sessions.numbered.to_string();
+            options.set(GRAPH_ID, number).map_err(text)?;
+            let by = Vec::new();
+            bound.recorded = Some(Recorded { options, by });
         }
         Ok(bound)
     }
@@ -155,9 +175,9 @@ impl Bound {
     fn discover(
         &mut self,
         sessions: &mut Sessions,
-        place: &Place,
         wanted: &[(&str, Form)],
     ) -> Result<(), Failure> {
+        let place = &sessions.place;
         let mut options = RunOptions::new().map_err(text)?;
         if sessions.recording {
             options.set(GRAPH_ID, "-1").map_err(text)?;
@@ -178,7 +198,7 @@ impl Bound {
             let side = |side: &i64| usize::try_from(*side).unwrap_or(0);
             let sides: Vec<usize> = shape.iter().map(side).collect();
             let mut slot = Slot::new(place, *ty, &sides)?;
-            slot.take(value, place.queue())?;
+            slot.take(value)?;
             self.outputs.push(Given {
                 name: (*name).into(),
                 form: *form,
@@ -221,20 +241,22 @@ impl Bound {
             && self.outputs.iter().zip(wanted).all(as_wanted)
     }
 
-    /// Whether the next run records a CUDA graph.
+    /// Whether the next run of this thread records a CUDA graph.
     pub(super) fn records_next(&self) -> bool {
-        self.recorded
-            .as_ref()
-            .is_some_and(|recorded| !recorded.done)
+        let here = thread::current().id();
+        let recorded = self.recorded.as_ref();
+        recorded.is_some_and(|recorded| !recorded.by.contains(&here))
     }
 
     /// Writes the feeds; those that are there already stay.
-    pub(super) fn write(&mut self, feeds: &[Feed<'_>], place: &Place) -> Result<(), Failure> {
-        for (input, feed) in self.inputs.iter_mut().zip(feeds) {
+    ///
+    /// - `from`: leaves the first ones alone, which somebody else writes.
+    pub(super) fn write(&mut self, feeds: &[Feed<'_>], from: usize) -> Result<(), Failure> {
+        for (input, feed) in self.inputs.iter_mut().zip(feeds).skip(from) {
             let written = match (&mut input.picture, feed.values) {
-                (Some((bytes, _)), values) => bytes.write(values, feed.stamp, place.queue()),
+                (Some((bytes, _)), values) => bytes.write(values, feed.stamp),
                 (None, Values::Bytes(bytes)) => input.slot.write_picture(bytes),
-                (None, values) => input.slot.write(values, feed.stamp, place.queue()),
+                (None, values) => input.slot.write(values, feed.stamp),
             };
             written.map_err(|reason| format!("input `{}`: {reason}", feed.name))?;
         }
@@ -252,26 +274,31 @@ impl Bound {
         let began = Instant::now();
         let own = self.recorded.as_ref().map(|recorded| &recorded.options);
         let run = execute(&mut sessions.main, &self.binding, own.or(options));
-        watch.add(began.elapsed());
+        if sessions.place.queue().is_none() {
+            // On a device the call only sets it going: whoever waits for it looks at the clock.
+            watch.add(began.elapsed());
+        }
         run?;
-        if let Some(recorded) = &mut self.recorded {
-            recorded.done = true;
+        if self.records_next()
+            && let Some(recorded) = &mut self.recorded
+        {
+            recorded.by.push(thread::current().id());
         }
         self.give_pictures_out(sessions, options)
     }
 
     /// Sets the way of the outputs back to the host going, and waits for it.
-    pub(super) fn fetch(&self, place: &Place) -> Result<(), Failure> {
-        let Some(queue) = place.queue() else {
+    pub(super) fn fetch(&self, queue: Option<&Queue>) -> Result<(), Failure> {
+        let Some(queue) = queue else {
             return Ok(());
         };
         for output in &self.outputs {
             match &output.picture {
                 Some(picture) => {
-                    picture.bytes.fetch(queue)?;
-                    picture.fault.fetch(queue)?;
+                    picture.bytes.fetch()?;
+                    picture.fault.fetch()?;
                 }
-                None => output.slot.fetch(queue)?,
+                None => output.slot.fetch()?,
             }
         }
         queue.wait()
@@ -343,6 +370,25 @@ impl Bound {
     }
 }
 
+/// What others bind to graphs of their own.
+impl Bound {
+    /// The tensor of an input, for a graph that writes it.
+    pub(super) fn input(&mut self, at: usize) -> &mut Slot {
+        &mut self.inputs[at].slot
+    }
+
+    /// The tensor of the first output.
+    pub(super) fn output(&mut self) -> &mut Slot {
+        &mut self.outputs[0].slot
+    }
+
+    /// The first output as bytes, and its fault, where a graph makes them.
+    pub(super) fn picture(&self) -> Option<(&Slot, &Slot)> {
+        let picture = self.outputs[0].picture.as_ref()?;
+        Some((&picture.bytes, &picture.fault))
+    }
+}
+
 impl Input {
     fn take_bytes(&mut self, session: &Session, place: &Place) -> Result<(), Failure> {
         let shape = interleaved(self.slot.shape());
@@ -399,7 +445,7 @@ fn kind_of(session: &Session, input: &str) -> Result<TensorElementType, Failure>
     }
 }
 
-fn execute(
+pub(super) fn execute(
     session: &mut Session,
     binding: &IoBinding,
     options: Option<&RunOptions>,

@@ -1,14 +1,16 @@
 //! One ONNX file, open: the [`Graph`] contract on ONNX Runtime's sessions.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use ::ort::session::RunOptions;
 use ::ort::value::{DynValue, Outlet, Tensor as OrtTensor, TensorElementType, ValueType};
 use half::f16;
 
 use super::super::{Element, Feed, Form, Graph, Port, Read};
-use super::bound::{Bound, Sessions};
-use super::slot::Place;
+use super::bound::{self, Bound, Handle, Sessions};
+use super::queue::Queue;
 use super::{placement, trouble};
 use crate::error::EngineError;
 use crate::lora::NewWeight;
@@ -27,6 +29,12 @@ impl Options {
         }
         Self(options)
     }
+}
+
+/// What runs under `watch` are stopped by.
+pub(super) fn options_of(watch: &Watch, on_device: bool) -> Option<&RunOptions> {
+    let options = watch.runtime(|| Box::new(Options::new(on_device)));
+    options.downcast_ref::<Options>()?.0.as_ref()
 }
 
 impl fmt::Debug for Options {
@@ -56,51 +64,21 @@ pub(super) struct OrtGraph {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     bound: Vec<Bound>,
-    /// Bounds made, and runs.
-    made: u64,
     runs: u64,
-    sessions: Sessions,
-    place: Place,
+    sessions: Handle,
 }
 
 impl OrtGraph {
-    pub(super) fn new(role: &'static str, sessions: Sessions, place: Place) -> Self {
+    pub(super) fn new(role: &'static str, sessions: Sessions) -> Self {
         let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect();
         Self {
             role,
             inputs: ports(sessions.main.inputs()),
             outputs: ports(sessions.main.outputs()),
             bound: Vec::with_capacity(MOST_BOUND),
-            made: 0,
             runs: 0,
-            sessions,
-            place,
+            sessions: Arc::new(Mutex::new(sessions)),
         }
-    }
-
-    /// The tensors for these shapes; true if they are new, and have been run already.
-    fn bind(
-        &mut self,
-        feeds: &[Feed<'_>],
-        wanted: &[(&str, Form)],
-    ) -> Result<(usize, bool), String> {
-        if let Some(at) = self
-            .bound
-            .iter()
-            .position(|bound| bound.fits(feeds, wanted))
-        {
-            return Ok((at, false));
-        }
-        if self.bound.len() == MOST_BOUND {
-            let used = |(_, bound): &(usize, &Bound)| bound.used;
-            let oldest = self.bound.iter().enumerate().min_by_key(used);
-            let oldest = oldest.map_or(0, |(at, _)| at);
-            self.bound.swap_remove(oldest);
-        }
-        self.made += 1;
-        let new = Bound::new(&mut self.sessions, &self.place, (feeds, wanted), self.made)?;
-        self.bound.push(new);
-        Ok((self.bound.len() - 1, true))
     }
 }
 
@@ -114,7 +92,11 @@ impl Graph for OrtGraph {
     }
 
     fn placement(&self) -> Vec<(String, usize)> {
-        placement::of(&self.sessions.main)
+        placement::of(&bound::lock(&self.sessions).main)
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        Some(Arc::clone(&self.sessions))
     }
 
     fn run(
@@ -125,10 +107,8 @@ impl Graph for OrtGraph {
         read: &mut Read<'_>,
     ) -> Result<(), EngineError> {
         let role = self.role;
-        let on_device = self.place.queue().is_some();
-        let options = watch.runtime(|| Box::new(Options::new(on_device)));
-        let options = options.downcast_ref::<Options>();
-        let options = options.and_then(|options| options.0.as_ref());
+        let on_device = bound::lock(&self.sessions).place.queue().is_some();
+        let options = options_of(watch, on_device);
         if watch.is_stopped() {
             return Err(EngineError::Interrupted);
         }
@@ -148,35 +128,79 @@ impl OrtGraph {
         (options, watch): (Option<&RunOptions>, &Watch),
         read: &mut Read<'_>,
     ) -> Result<(), String> {
+        let mut sessions = bound::lock(&self.sessions);
         let known = self.bound.iter().find(|bound| bound.fits(feeds, wanted));
         let records = known.is_some_and(Bound::records_next);
-        let queue = self.place.queue_handle();
+        let queue = sessions.place.queue_handle();
         let _turn = queue.as_ref().map(|queue| queue.turn(records));
-        let ran = self.run_in_turn(feeds, wanted, (options, watch));
+        self.runs += 1;
+        let mut run = Run {
+            bound: &mut self.bound,
+            sessions: &mut sessions,
+            number: self.runs,
+            options,
+            watch,
+        };
+        let began = Instant::now();
+        let ran = run.until_seen(feeds, wanted, queue.as_deref());
         if let (Err(_), Some(queue)) = (&ran, &queue) {
             // What was set going still reads and writes our memory. If even this fails, nothing runs any more.
             let _ = queue.wait();
         }
+        if queue.is_some() {
+            watch.add(began.elapsed());
+        }
         self.bound[ran?].show(read)
     }
+}
 
+/// One run of a graph.
+struct Run<'r> {
+    bound: &'r mut Vec<Bound>,
+    sessions: &'r mut Sessions,
+    number: u64,
+    options: Option<&'r RunOptions>,
+    watch: &'r Watch,
+}
+
+impl Run<'_> {
     /// Runs and gets the outputs to where the host sees them; says which of the bounds has them.
-    fn run_in_turn(
+    fn until_seen(
         &mut self,
         feeds: &[Feed<'_>],
         wanted: &[(&str, Form)],
-        (options, watch): (Option<&RunOptions>, &Watch),
+        queue: Option<&Queue>,
     ) -> Result<usize, String> {
         let (at, has_run) = self.bind(feeds, wanted)?;
         let bound = &mut self.bound[at];
-        self.runs += 1;
-        bound.used = self.runs;
+        bound.used = self.number;
         if !has_run {
-            bound.write(feeds, &self.place)?;
-            bound.run(&mut self.sessions, options, watch)?;
+            bound.write(feeds, 0)?;
+            bound.run(self.sessions, self.options, self.watch)?;
         }
-        bound.fetch(&self.place)?;
+        bound.fetch(queue)?;
         Ok(at)
+    }
+
+    /// The tensors for these shapes; true if they are new, and have been run already.
+    fn bind(
+        &mut self,
+        feeds: &[Feed<'_>],
+        wanted: &[(&str, Form)],
+    ) -> Result<(usize, bool), String> {
+        let mut all = self.bound.iter();
+        if let Some(at) = all.position(|bound| bound.fits(feeds, wanted)) {
+            return Ok((at, false));
+        }
+        if self.bound.len() == MOST_BOUND {
+            let used = |(_, bound): &(usize, &Bound)| bound.used;
+            let oldest = self.bound.iter().enumerate().min_by_key(used);
+            let oldest = oldest.map_or(0, |(at, _)| at);
+            self.bound.swap_remove(oldest);
+        }
+        let new = Bound::new(self.sessions, feeds, wanted)?;
+        self.bound.push(new);
+        Ok((self.bound.len() - 1, true))
     }
 }
 

@@ -17,12 +17,14 @@ mod graph;
 mod open;
 mod placement;
 mod queue;
+mod resident;
 mod search;
 mod slot;
 mod tensorrt;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod workshop;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,7 +34,10 @@ use ::ort::logging::LogLevel;
 
 use crate::error::EngineError;
 
+pub(crate) use self::bound::Handle;
 pub(crate) use self::open::{Gauge, Opener};
+pub(crate) use self::resident::{Design, Landing, Parts, Resident, Round};
+pub(crate) use self::workshop::Workshop;
 
 /// ONNX Runtime, loaded. There is at most one in a process.
 #[derive(Debug)]

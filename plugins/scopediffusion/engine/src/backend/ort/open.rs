@@ -16,8 +16,9 @@ use super::device::makers;
 use super::graph::{self, OrtGraph};
 use super::queue::{self, Queue};
 use super::slot::Place;
+use super::workshop::Workshop;
 use super::{OrtBackend, placement, search, tensorrt, trouble};
-use crate::backend::{Changes, Device, Graph, Opening, Provider, Shapes};
+use crate::backend::{Changes, Device, Graph, Latents, Opening, Provider, Shapes};
 use crate::error::EngineError;
 use crate::folder::Part;
 use crate::onnx::{self, Outline, picture};
@@ -41,6 +42,8 @@ pub(crate) struct Opener<'b> {
     picture_graphs: bool,
     /// Graphs are opened from their fused copies.
     fused: bool,
+    /// Latents stay where the graphs compute.
+    on_provider: bool,
 }
 
 /// Tells how full a device is.
@@ -56,14 +59,14 @@ impl Gauge {
 
 /// What a provider is asked for beyond running the graph; given up where a graph opens without only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wish {
+pub(super) struct Wish {
     /// Pictures lie channel by channel within a pixel, as tensor cores want them.
     channels_last: bool,
     /// All work of a run is recorded once and started as one.
     recording: bool,
 }
 
-const PLAIN: Wish = Wish {
+pub(super) const PLAIN: Wish = Wish {
     channels_last: false,
     recording: false,
 };
@@ -95,9 +98,14 @@ impl OrtBackend {
                 Provider::Auto | Provider::Cpu | Provider::Cuda => String::new(),
             },
             interrupt: LoadInterrupt::default(),
-            picture_graphs: queue.is_some(),
             // Neither the CPU nor TensorRT has their operations.
             fused: device.provider == Provider::Cuda,
+            picture_graphs: queue.is_some() || opening.latents == Latents::Provider,
+            on_provider: match opening.latents {
+                Latents::Auto => queue.is_some(),
+                Latents::Host => false,
+                Latents::Provider => true,
+            },
             queue,
         })
     }
@@ -339,8 +347,10 @@ impl Opener<'_> {
             main,
             picture,
             recording: wish.recording,
+            numbered: 0,
+            place,
         };
-        Ok(Box::new(OrtGraph::new(part.role(), sessions, place)))
+        Ok(Box::new(OrtGraph::new(part.role(), sessions)))
     }
 
     /// The graph between bytes and an encoder or decoder.
@@ -427,18 +437,15 @@ impl Opener<'_> {
         i32::try_from(self.device.index).unwrap_or(i32::MAX)
     }
 
-    #[allow(unsafe_code, reason = "a stream is handed over by its address")]
     fn cuda(&self, queue: &Queue, wish: Wish) -> ExecutionProviderDispatch {
-        let cuda = ep::CUDA::default()
-            .with_device_id(self.index())
-            .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
-            .with_conv_max_workspace(true)
-            .with_tf32(true)
-            .with_prefer_nhwc(wish.channels_last)
-            .with_cuda_graph(wish.recording);
-        // SAFETY: every graph holds the queue, and drops it after its sessions.
-        let cuda = unsafe { cuda.with_compute_stream(queue.stream()) };
-        cuda.build().error_on_failure()
+        cuda(queue, wish)
+    }
+
+    /// What opens graphs of our own beside the model's; `None` where latents stay on the host.
+    pub(crate) fn workshop(&self) -> Option<Workshop> {
+        let environment = self.backend.environment.clone();
+        self.on_provider
+            .then(|| Workshop::new(environment, self.queue.clone()))
     }
 
     #[allow(unsafe_code, reason = "a stream is handed over by its address")]
@@ -463,4 +470,18 @@ fn outline_of(part: &Part, content: Option<&[u8]>) -> Option<Outline> {
         Some(bytes) => onnx::outline(Cursor::new(bytes), bytes.len() as u64).ok(),
         None => part.outline().ok(),
     }
+}
+
+#[allow(unsafe_code, reason = "a stream is handed over by its address")]
+pub(super) fn cuda(queue: &Queue, wish: Wish) -> ExecutionProviderDispatch {
+    let cuda = ep::CUDA::default()
+        .with_device_id(queue.device())
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+        .with_conv_max_workspace(true)
+        .with_tf32(true)
+        .with_prefer_nhwc(wish.channels_last)
+        .with_cuda_graph(wish.recording);
+    // SAFETY: every graph holds the queue, and drops it after its sessions.
+    let cuda = unsafe { cuda.with_compute_stream(queue.stream()) };
+    cuda.build().error_on_failure()
 }

@@ -53,3 +53,27 @@ pub(super) fn of(session: &Session) -> Vec<(String, usize)> {
     }
     found.into_iter().collect()
 }
+
+/// Whether a graph wants an input in the host's memory: only operations on the CPU look at it.
+pub(super) fn is_on_host(session: &Session, input: &str) -> bool {
+    let api = ::ort::api();
+    let inputs = session.inputs();
+    let mut places = vec![ptr::null(); inputs.len()];
+    // SAFETY: the session lives; there is room for an answer for each of its inputs.
+    let status = unsafe {
+        (api.SessionGetMemoryInfoForInputs)(session.ptr(), places.as_mut_ptr(), places.len())
+    };
+    // SAFETY: the status was just returned and is given to nobody else.
+    if unsafe { ::ort::Error::result_from_status(status) }.is_err() {
+        return false;
+    }
+    let at = inputs.iter().position(|port| port.name() == input);
+    let place = at.map_or(ptr::null(), |at| places[at]);
+    if place.is_null() {
+        return false;
+    }
+    let mut kind = ::ort::sys::OrtMemoryInfoDeviceType::OrtMemoryInfoDeviceType_GPU;
+    // SAFETY: the answer belongs to the session, which lives; its kind is written to a place of ours.
+    unsafe { (api.MemoryInfoGetDeviceType)(place, &raw mut kind) };
+    kind == ::ort::sys::OrtMemoryInfoDeviceType::OrtMemoryInfoDeviceType_CPU
+}

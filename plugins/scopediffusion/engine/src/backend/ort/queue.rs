@@ -12,6 +12,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 type Code = c_int;
 
@@ -27,6 +28,12 @@ struct Runtime {
     host_alloc: unsafe extern "C" fn(*mut *mut c_void, usize, c_uint) -> Code,
     free_host: unsafe extern "C" fn(*mut c_void) -> Code,
     mem_info: unsafe extern "C" fn(*mut usize, *mut usize) -> Code,
+    memset: unsafe extern "C" fn(*mut c_void, c_int, usize, *mut c_void) -> Code,
+    event_create: unsafe extern "C" fn(*mut *mut c_void, c_uint) -> Code,
+    event_destroy: unsafe extern "C" fn(*mut c_void) -> Code,
+    event_record: unsafe extern "C" fn(*mut c_void, *mut c_void) -> Code,
+    event_synchronize: unsafe extern "C" fn(*mut c_void) -> Code,
+    event_elapsed: unsafe extern "C" fn(*mut f32, *mut c_void, *mut c_void) -> Code,
 }
 
 /// `cudaMemcpyDefault`: the runtime sees from the addresses which way to copy.
@@ -73,6 +80,12 @@ impl Runtime {
             host_alloc = "cudaHostAlloc",
             free_host = "cudaFreeHost",
             mem_info = "cudaMemGetInfo",
+            memset = "cudaMemsetAsync",
+            event_create = "cudaEventCreateWithFlags",
+            event_destroy = "cudaEventDestroy",
+            event_record = "cudaEventRecord",
+            event_synchronize = "cudaEventSynchronize",
+            event_elapsed = "cudaEventElapsedTime",
         };
         // Its functions are called for as long as the process lives.
         std::mem::forget(library);
@@ -193,6 +206,17 @@ impl Queue {
         check("cudaMemcpyAsync", code)
     }
 
+    /// Sets `bytes` bytes on the device to zero, in the order of the stream.
+    ///
+    /// # Safety
+    ///
+    /// There must be that many, and they must stay until then.
+    pub(super) unsafe fn clear(&self, place: *mut c_void, bytes: usize) -> Result<(), String> {
+        // SAFETY: the caller's word.
+        let code = unsafe { (self.runtime.memset)(place, 0, bytes, self.stream.as_ptr()) };
+        check("cudaMemsetAsync", code)
+    }
+
     /// Waits until the device has done everything.
     pub(super) fn wait(&self) -> Result<(), String> {
         // SAFETY: the stream is ours and lives.
@@ -225,6 +249,67 @@ pub(super) fn allocating() -> std::sync::RwLockReadGuard<'static, ()> {
     CAPTURING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A point in the order of a queue's work.
+#[derive(Debug)]
+pub(super) struct Event {
+    runtime: &'static Runtime,
+    event: NonNull<c_void>,
+}
+
+// SAFETY: the CUDA runtime may be called from any thread, and an event used by any.
+unsafe impl Send for Event {}
+
+impl Event {
+    pub(super) fn new(queue: &Queue) -> Result<Self, String> {
+        let (runtime, mut event) = (queue.runtime, ptr::null_mut());
+        let made = runtime.on(queue.device, || {
+            // SAFETY: writes one pointer to a place of ours.
+            let code = unsafe { (runtime.event_create)(&raw mut event, 0) };
+            check("cudaEventCreateWithFlags", code)
+        })?;
+        made?;
+        let event = NonNull::new(event).ok_or("CUDA gave an event that is none")?;
+        Ok(Self { runtime, event })
+    }
+
+    /// Puts it behind all work so far.
+    pub(super) fn record(&self, queue: &Queue) -> Result<(), String> {
+        // SAFETY: both live, on the same device.
+        let code =
+            unsafe { (self.runtime.event_record)(self.event.as_ptr(), queue.stream.as_ptr()) };
+        check("cudaEventRecord", code)
+    }
+
+    /// Waits until the device has got there; not at all before the first [`Event::record`].
+    pub(super) fn wait(&self) -> Result<(), String> {
+        // SAFETY: it lives.
+        let code = unsafe { (self.runtime.event_synchronize)(self.event.as_ptr()) };
+        check("cudaEventSynchronize", code)
+    }
+
+    /// Time that the device took since `earlier`; both must have been waited for.
+    pub(super) fn since(&self, earlier: &Self) -> Result<Duration, String> {
+        let mut milliseconds = 0.0;
+        // SAFETY: both live; writes one number to a place of ours.
+        let code = unsafe {
+            (self.runtime.event_elapsed)(
+                &raw mut milliseconds,
+                earlier.event.as_ptr(),
+                self.event.as_ptr(),
+            )
+        };
+        check("cudaEventElapsedTime", code)?;
+        Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: it was made by that runtime and is destroyed once. An error has nobody to be told.
+        unsafe { (self.runtime.event_destroy)(self.event.as_ptr()) };
+    }
+}
+
 /// Memory of the host that the device copies from and to without a detour.
 #[derive(Debug)]
 pub(super) struct Pinned {
@@ -236,9 +321,13 @@ impl Pinned {
     /// At least one byte, all zero.
     pub(super) fn new(queue: &Queue, bytes: usize) -> Result<Self, String> {
         let (bytes, mut place) = (bytes.max(1), ptr::null_mut());
-        // SAFETY: writes one pointer to a place of ours.
-        let code = unsafe { (queue.runtime.host_alloc)(&raw mut place, bytes, 0) };
-        check("cudaHostAlloc", code)?;
+        // On its own device: on another one this would be the first of many megabytes.
+        let made = queue.runtime.on(queue.device, || {
+            // SAFETY: writes one pointer to a place of ours.
+            let code = unsafe { (queue.runtime.host_alloc)(&raw mut place, bytes, 0) };
+            check("cudaHostAlloc", code)
+        })?;
+        made?;
         let place = NonNull::new(place).ok_or("cudaHostAlloc: out of memory")?;
         // SAFETY: it has just been given so many bytes.
         unsafe { place.as_ptr().write_bytes(0, bytes) };

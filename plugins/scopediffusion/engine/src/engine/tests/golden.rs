@@ -8,7 +8,7 @@ use super::super::waiting::Entry;
 use super::*;
 use crate::frame;
 use crate::golden::{self, Golden, PROMPT, assert_close};
-use crate::{Device, Folder, OrtBackend, Provider};
+use crate::{Device, Folder, Latents, Opening, OrtBackend, Provider};
 
 /// Other versions of ONNX Runtime and other CPUs move results by 1e-6; the smallest mistake we know
 /// of (a table shifted by one timestep) costs 5e-3.
@@ -16,24 +16,23 @@ const PICTURE: f32 = 1e-4;
 const TABLE: f32 = 1e-6;
 
 fn load(dir: &std::path::Path) -> Model {
+    load_with(dir, Provider::Cpu, Latents::Auto)
+}
+
+pub(super) fn load_with(dir: &std::path::Path, provider: Provider, latents: Latents) -> Model {
     let backend =
         OrtBackend::load(None).expect("the tests need ONNX Runtime: run `make setup-run`");
-    let device = Device {
-        provider: Provider::Cpu,
-        index: 0,
+    let opening = Opening {
+        device: Device { provider, index: 0 },
+        latents,
+        ..Opening::default()
     };
-    Model::load(
-        &Folder::open(dir).unwrap(),
-        backend,
-        device,
-        &[],
-        &mut |_| {},
-    )
-    .unwrap()
+    let folder = Folder::open(dir).unwrap();
+    Model::load(&folder, backend, opening, &[], &mut |_| {}).unwrap()
 }
 
 /// A golden model, told that it predicts something else.
-fn predicting(model: &std::path::Path, prediction_type: &str) -> Model {
+fn predicting(model: &std::path::Path, prediction_type: &str, latents: Latents) -> Model {
     let copy = golden::copy_of(model);
     let path = copy.path().join("scheduler/scheduler_config.json");
     let text = fs::read_to_string(&path).unwrap();
@@ -42,15 +41,16 @@ fn predicting(model: &std::path::Path, prediction_type: &str) -> Model {
         text.replace("\"epsilon\"", &format!("\"{prediction_type}\"")),
     )
     .unwrap();
-    load(copy.path())
+    load_with(copy.path(), Provider::Cpu, latents)
 }
 
 /// Runs a scenario in both modes and compares every stage that the reference has stored.
 ///
 /// - `dir`: where the scenario lies; `model`: the model below it.
-fn matches_the_reference(dir: &std::path::Path, model: &str, name: &str) {
+fn matches_the_reference(dir: &std::path::Path, model: &str, name: &str, latents: Latents) {
     let (scenario, stored) = (golden::scenario_in(dir, name), Golden::open_in(dir, name));
-    let model = Arc::new(predicting(&dir.join(model), &scenario.prediction_type));
+    let prediction = &scenario.prediction_type;
+    let model = Arc::new(predicting(&dir.join(model), prediction, latents));
     let parameters = Parameters {
         prompts: vec![WeightedPrompt {
             text: PROMPT.into(),
@@ -68,6 +68,7 @@ fn matches_the_reference(dir: &std::path::Path, model: &str, name: &str) {
         let pace = Pace {
             batching,
             frame_buffer: scenario.frame_buffer as u32,
+            ..Pace::default()
         };
         let mut engine = Engine::new(Arc::clone(&model), size, pace, parameters.clone()).unwrap();
         conditions_match(&engine, &stored);
@@ -82,13 +83,22 @@ fn matches_the_reference(dir: &std::path::Path, model: &str, name: &str) {
                 enter_frames(&mut engine, &data, &tensor("latent"));
             } else {
                 let noise = tensor("input_noise");
-                engine
-                    .stream
-                    .enter_noise(|sample| sample.copy_from_slice(&noise));
+                let enter = |sample: &mut [f32]| sample.copy_from_slice(&noise);
+                engine.stream.enter_noise(enter).unwrap();
                 engine.waiting.join(Entry::Frame);
             }
-            assert_close("x_t", engine.stream.entered(), &tensor("x_t"), TABLE);
+            let on_provider = engine.stream.is_on_provider();
+            assert_eq!(on_provider, latents == Latents::Provider);
+            if !on_provider {
+                assert_close("x_t", &engine.stream.entered(), &tensor("x_t"), TABLE);
+            }
             engine.advance().unwrap();
+            // With one round for each frame its rows still lie there.
+            let one_round =
+                scenario.timesteps.len() == 1 || (batching == Batching::Stream && frame > 0);
+            if on_provider && one_round {
+                assert_close("x_t", &engine.stream.entered(), &tensor("x_t"), TABLE);
+            }
             while engine.give().unwrap() == Outcome::Picture {
                 picture_matches(&engine, &stored, shown, &scenario);
                 shown += 1;
@@ -144,7 +154,7 @@ fn enter_frames(engine: &mut Engine, data: &[u8], latents: &[f32]) {
             )
             .unwrap();
         assert_close("latent", &engine.encoded.values, latent, TABLE * 10.0);
-        engine.stream.enter(latent);
+        engine.stream.enter_latent(latent);
         engine.waiting.join(Entry::Frame);
     }
 }
@@ -173,7 +183,11 @@ fn picture_matches(engine: &Engine, stored: &Golden, shown: usize, scenario: &go
     );
     if buffer == 1 {
         let clean = part("x0", engine.values());
-        assert_close("x0", engine.stream.clean(0), &clean, PICTURE);
+        let ours = match engine.stream.is_on_provider() {
+            true => &engine.clean,
+            false => engine.stream.clean(0),
+        };
+        assert_close("x0", ours, &clean, PICTURE);
     }
     let mut bytes = vec![0; pixels];
     let (stride, layout) = (3 * width as usize, Layout::RGB);
@@ -199,7 +213,9 @@ macro_rules! scenarios {
         $(
             #[test]
             fn $name() {
-                matches_the_reference(&$dir, $model, stringify!($name));
+                for latents in [Latents::Host, Latents::Provider] {
+                    matches_the_reference(&$dir, $model, stringify!($name), latents);
+                }
             }
         )*
     };

@@ -22,7 +22,7 @@ fn half(provider: Provider) -> Arc<Model> {
 }
 
 /// The pictures of some frames, and the bytes of the last.
-fn shown(model: &Arc<Model>, cfg_type: CfgType) -> (Vec<Vec<f32>>, Vec<u8>) {
+pub(super) fn shown(model: &Arc<Model>, cfg_type: CfgType) -> (Vec<Vec<f32>>, Vec<u8>) {
     let parameters = Parameters {
         cfg_type,
         guidance_scale: 1.5,
