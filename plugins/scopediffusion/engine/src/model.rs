@@ -255,7 +255,7 @@ impl Model {
     /// Room for a stream's latents where the graphs compute; `None` if they shall be on the host.
     pub(crate) fn resident(&self, design: Design) -> Option<Result<Resident, EngineError>> {
         let parts = self.networks.parts(self.workshop.as_ref()?)?;
-        Some(Resident::new(parts, design))
+        Some(Resident::new(&parts, design))
     }
 
     /// A clean latent `[C, h, w]` as a picture `[H, W, 3]` in bytes; false if any of its values is

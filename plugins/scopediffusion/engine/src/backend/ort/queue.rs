@@ -317,6 +317,9 @@ pub(super) struct Pinned {
     place: NonNull<c_void>,
 }
 
+// SAFETY: the memory is its owner's alone and goes where it goes; any thread may free it.
+unsafe impl Send for Pinned {}
+
 impl Pinned {
     /// At least one byte, all zero.
     pub(super) fn new(queue: &Queue, bytes: usize) -> Result<Self, String> {

@@ -95,7 +95,7 @@ pub(crate) struct State {
 /// What comes in at a place.
 #[derive(Debug)]
 enum Arrival {
-    Picture(Bound),
+    Picture(Box<Bound>),
     Sample(Slot),
 }
 
@@ -171,10 +171,10 @@ impl Resident {
     /// # Errors
     ///
     /// [`EngineError`] if there is no memory for them or a graph does not run.
-    pub(crate) fn new(parts: Parts, design: Design) -> Result<Self, EngineError> {
+    pub(crate) fn new(parts: &Parts, design: Design) -> Result<Self, EngineError> {
         let queue = parts.workshop.queue();
         let _turn = queue.as_ref().map(|queue| queue.turn(false));
-        let made = Self::lay_out(&parts, design);
+        let made = Self::lay_out(parts, design);
         made.map_err(|(role, reason)| trouble::of_run(role, &reason))
     }
 
@@ -195,7 +195,8 @@ impl Resident {
                 true => Arrival::Sample(seen(&one)?),
                 false => {
                     let bound = Self::bind_encoder(parts, design);
-                    Arrival::Picture(bound.map_err(|reason| ("vae_encoder", reason))?)
+                    let bound = bound.map_err(|reason| ("vae_encoder", reason))?;
+                    Arrival::Picture(Box::new(bound))
                 }
             });
         }
