@@ -12,6 +12,7 @@ use crate::{CfgType, FrameView, FrameViewMut, InputMode, Layout};
 mod golden;
 mod half;
 mod modes;
+mod pipelining;
 mod provider;
 
 const SIZE: (u32, u32) = (16, 8);
