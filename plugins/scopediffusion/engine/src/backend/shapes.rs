@@ -63,6 +63,7 @@ mod tests {
         let pace = |batching, frame_buffer| Pace {
             batching,
             frame_buffer,
+            ..Pace::default()
         };
         let mut parameters = Parameters {
             denoising_steps: Some(vec![900, 600, 300]),
