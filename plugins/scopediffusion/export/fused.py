@@ -15,16 +15,19 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import shutil
 import warnings
 from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper
+from onnx.external_data_helper import load_external_data_for_tensor
 
 import graphs
 from graphs import Graph
@@ -35,6 +38,8 @@ DOMAIN = "com.microsoft"
 # What makes the copy worth its place, in the order in which it is told.
 KINDS = ("MultiHeadAttention", "GroupNorm", "SkipGroupNorm", "NhwcConv", "BiasSplitGelu", "SkipLayerNormalization", "BiasAdd")
 SWAP = [0, 2, 1, 3]
+# Weights up to this are read before fusing: the widest bias is not a tenth of it, bytes.
+SMALL = 1 << 20
 
 
 class Attended(torch.autograd.Function):
@@ -72,17 +77,85 @@ def write(graph: Graph, folder: Path, axes: dict[str, dict[int, str]], precision
     raw = folder / graph.role / "raw"
     with mock.patch.object(F, "scaled_dot_product_attention", attended):
         graphs.trace(graph, raw, axes, {DOMAIN: 1})
-    model = onnx.load(str(raw / "raw.onnx"))
-    shutil.rmtree(raw)
+    # Large weights stay in their files: the optimiser copies the whole model several times.
+    model = onnx.load(str(raw / "raw.onnx"), load_external_data=False)
+    load_small(model.graph, raw)
     model = fuse(model, "unet" if graph.role == "unet" else "vae")
+    turned = channels_last(model)
     if precision == "float16":
         exact = [name for name, value in graph.inputs.items() if not may_be_half(name, value)]
         model = narrow(model, exact, wide)
     shape_outputs(model.graph, [value.shape for value in expected], axes)
     path = folder / graph.role / NAME
-    graphs.gather(model, folder, path)
+    graphs.gather(model, raw, path, lambda tensor, blob: as_wanted(tensor, blob, tensor.name in turned))
+    shutil.rmtree(raw)
     onnx.checker.check_model(str(path))
     return path, counts(model)
+
+
+def load_small(graph, raw: Path) -> None:
+    """Read the weights that fusions look at the values of: those of normalisations, biases, shapes."""
+    for tensor in graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL and size_of(tensor) <= SMALL:
+            load_external_data_for_tensor(tensor, str(raw))
+            tensor.data_location = TensorProto.DEFAULT
+            tensor.ClearField("external_data")
+
+
+def size_of(tensor) -> int:
+    """Bytes of a float32 weight."""
+    return 4 * math.prod(tensor.dims)
+
+
+def as_wanted(tensor, blob: bytes, turn: bool) -> bytes:
+    """A weight's bytes as the graph now wants them; it was written in float32 with channels first."""
+    if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16) or len(blob) != size_of(tensor):
+        # Small ones were brought to their form in memory.
+        return blob
+    values = np.frombuffer(blob, np.float32)
+    if turn:
+        out, height, width, channels = tensor.dims
+        values = values.reshape(out, channels, height, width).transpose(0, 2, 3, 1)
+    kind = np.float16 if tensor.data_type == TensorProto.FLOAT16 else np.float32
+    return np.ascontiguousarray(values, dtype=kind).tobytes()
+
+
+def channels_last(model: onnx.ModelProto) -> set[str]:
+    """Let convolutions work on `[B, H, W, C]`; returns the names of weights that lie in files and have to be turned."""
+    from onnxruntime.transformers.onnx_model_unet import UnetOnnxModel
+    graph, turned = model.graph, set()
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        weight = weights.get(node.input[1]) if node.op_type == "Conv" else None
+        if weight is None or len(weight.dims) != 4:
+            nodes.append(node)
+            continue
+        out, channels, height, width = weight.dims
+        if weight.name not in turned:
+            turned.add(weight.name)
+            if weight.data_location != TensorProto.EXTERNAL:
+                values = onnx.numpy_helper.to_array(weight).transpose(0, 2, 3, 1)
+                weight.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(values), weight.name))
+            weight.dims[:] = [out, height, width, channels]
+        # Adapters are merged by the names of layers, which are those of the operations less their last part.
+        layer = node.name.rpartition("/")[0]
+        before, after = f"{layer}/to_last", f"{layer}/from_last"
+        nodes.append(helper.make_node("Transpose", [node.input[0]], [before], name=before, perm=[0, 2, 3, 1]))
+        conv = helper.make_node("NhwcConv", [before, *node.input[1:]], [f"{layer}/NhwcConv_out"], name=f"{layer}/NhwcConv",
+                                domain=DOMAIN)
+        conv.attribute.extend(node.attribute)
+        nodes.append(conv)
+        nodes.append(helper.make_node("Transpose", [conv.output[0]], [node.output[0]], name=after, perm=[0, 3, 1, 2]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    with quiet():
+        whole = UnetOnnxModel(model)
+        whole.merge_adjacent_transpose()
+        whole.prune_graph()
+        whole.topological_sort()
+    # Those in memory are turned already.
+    return {name for name in turned if weights[name].data_location == TensorProto.EXTERNAL}
 
 
 def shape_outputs(graph, shapes: list, axes: dict[str, dict[int, str]]) -> None:
@@ -111,18 +184,14 @@ def fuse(model: onnx.ModelProto, kind: str) -> onnx.ModelProto:
     unfold_attention(model.graph)
     casts = {node.output[0] for node in model.graph.node if node.op_type == "Cast"}
     options = FusionOptions(kind)
-    # It is there already.
-    options.enable_attention = False
+    # It is there already; and convolutions are turned later, without their weights.
+    options.enable_attention = options.enable_nhwc_conv = False
     with quiet():
         fused = optimize_by_fusion(model, kind, 0, 0, options)
     model = fused.model
     # The optimiser does not see that everything is float32 and casts what it is not sure of.
     drop(model.graph, [node for node in model.graph.node if node.op_type == "Cast" and node.output[0] not in casts
                        and to(node) == TensorProto.FLOAT])
-    # Adapters are merged by the names of layers, which are those of the operations less their last part.
-    for node in model.graph.node:
-        if node.op_type == "NhwcConv":
-            node.name = node.name.partition("-")[2].rpartition("/")[0] + "/NhwcConv"
     fused.topological_sort()
     return model
 
@@ -214,11 +283,14 @@ def narrow(model: onnx.ModelProto, exact: list[str], wide: set[str]) -> onnx.Mod
     - `exact`: inputs that stay in float32.
     """
     from onnxruntime.transformers.onnx_model import OnnxModel
+    # As the optimiser itself imports it: by its bare name.
+    import float16
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{number}"
     constants_as_weights(model.graph)
     whole = OnnxModel(model)
-    with quiet():
+    # Of a weight in a file it asks for the values to see the shape.
+    with quiet(), mock.patch.object(float16, "make_value_info_from_tensor", shape_of):
         whole.convert_float_to_float16(keep_io_types=exact, op_block_list=[],
                                        node_block_list=sorted(before_layers(model.graph)))
     model = whole.model
@@ -226,6 +298,10 @@ def narrow(model: onnx.ModelProto, exact: list[str], wide: set[str]) -> onnx.Mod
     widen(model.graph, wide)
     whole.topological_sort()
     return model
+
+
+def shape_of(tensor):
+    return helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
 
 
 def constants_as_weights(graph) -> None:

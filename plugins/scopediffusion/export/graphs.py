@@ -162,10 +162,11 @@ def trace(graph: Graph, raw: Path, axes: dict[str, dict[int, str]], opsets: dict
                           do_constant_folding=True, dynamo=False)
 
 
-def gather(model: onnx.ModelProto, raw: Path, path: Path) -> None:
+def gather(model: onnx.ModelProto, raw: Path, path: Path, change=None) -> None:
     """Write a graph with all larger weights in one file beside it, one tensor in memory at a time.
 
     - `raw`: folder of the files that its weights lie in, where they are not in memory.
+    - `change`: what becomes of a weight and its bytes out of such a file.
     """
     # Where in somebody's installation the nodes were traced is nobody's business, and larger than the graph.
     for node in model.graph.node:
@@ -177,6 +178,8 @@ def gather(model: onnx.ModelProto, raw: Path, path: Path) -> None:
             blob = content(tensor, raw)
             if blob is None:
                 continue
+            if change and tensor.data_location == onnx.TensorProto.EXTERNAL:
+                blob = change(tensor, blob)
             grid = PAGE if len(blob) >= PAGED else ALIGNMENT
             out.seek(-(-out.tell() // grid) * grid)
             place = {"location": data.name, "offset": str(out.tell()), "length": str(len(blob))}

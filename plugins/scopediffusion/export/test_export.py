@@ -204,19 +204,19 @@ class Exports(unittest.TestCase):
         self.assertEqual(len(casts), said["cuda"]["unet"]["MultiHeadAttention"])
 
     def test_a_copy_for_cuda_that_came_out_wrong_is_refused(self) -> None:
-        sound = fused.fuse
+        sound = fused.channels_last
 
-        def turned(model, kind):
+        def turned(model):
             """One convolution's weights lie the wrong way round."""
-            model = sound(model, kind)
+            names = sound(model)
             weights = {tensor.name: tensor for tensor in model.graph.initializer}
             weight = next(weights[node.input[1]] for node in model.graph.node
                           if node.op_type == "NhwcConv" and weights[node.input[1]].dims[1] == 3)
             weight.CopyFrom(onnx.numpy_helper.from_array(
                 onnx.numpy_helper.to_array(weight).transpose(0, 2, 1, 3).copy(), weight.name))
-            return model
+            return names
 
-        with mock.patch.object(fused, "fuse", turned):
+        with mock.patch.object(fused, "channels_last", turned):
             self.assertIn("vae_encoder, CUDA is off by", self.refused(self.models["sd15"], self.out, "--cuda"))
 
     def test_what_is_no_model_is_refused_and_leaves_nothing(self) -> None:
