@@ -9,6 +9,9 @@
 //! roofline               the operations and bytes of the graphs at the rates that this machine shows
 //! ```
 //!
+//! On a GPU, where graphs follow one another without the host, the stages are timed by the GPU's own clock, our small graphs
+//! between the networks included; the engine's time is what the host spends on a frame, its one wait included.
+//!
 //! The last two come from `bench/engine.py` and need `--python`, an interpreter with numpy, onnx and onnxruntime.
 
 use std::path::{Path, PathBuf};
@@ -41,6 +44,9 @@ pub(super) struct Args {
     /// `auto`, `cpu`, `cuda` or `tensorrt`
     #[arg(long, default_value = "cpu")]
     execution_provider: String,
+    /// Set a frame going before the picture of the one before it is taken
+    #[arg(long)]
+    pipelining: bool,
     /// Python with numpy, onnx and onnxruntime, for the reference and the roofline
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
@@ -261,6 +267,7 @@ fn measure(args: &Args, side: u32, time: Duration) -> Outcome<(Map<String, Value
         return Err(trouble(format!("`{provider}` is no execution provider")));
     }
     processor.set_property_from_str("execution-provider", &args.execution_provider);
+    processor.set_property("pipelining", args.pipelining);
     let (tell, told) = std::sync::mpsc::channel();
     let entry = sink.static_pad("sink").ok_or_else(|| trouble("no pad"))?;
     entry.add_probe(gst::PadProbeType::BUFFER, move |_, _| {

@@ -392,3 +392,63 @@ fn embeddings_are_fed_once() {
     }
     assert_eq!(fed(&engine), before + 1);
 }
+
+/// The same on a GPU, whose latents stay there unless told otherwise.
+#[test]
+#[ignore = "needs CUDA"]
+fn gpu_cuda_draws_with_its_latents_as_with_latents_on_the_host() {
+    for name in ["model-tiny", "model-tiny-half"] {
+        let dir = golden::model_dir().with_file_name(name);
+        let model = |latents| Arc::new(load_with(&dir, Provider::Cuda, latents));
+        let (host, provider) = (model(Latents::Host), model(Latents::Auto));
+        let probe = Engine::new(
+            Arc::clone(&provider),
+            (128, 128),
+            Pace::default(),
+            stepping(&[500]),
+        );
+        assert!(probe.unwrap().stream.is_on_provider(), "{name}");
+        for cfg_type in [
+            CfgType::None,
+            CfgType::Full,
+            CfgType::SelfNegative,
+            CfgType::Initialize,
+        ] {
+            let (expected, _) = half::shown(&host, cfg_type);
+            let (pictures, _) = half::shown(&provider, cfg_type);
+            assert_eq!(pictures.len(), expected.len());
+            for (picture, expected) in pictures.iter().zip(&expected) {
+                assert_close("picture", picture, expected, 5e-2);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs CUDA"]
+fn gpu_cuda_pipelined_draws_the_same_pictures_and_tells_the_devices_time() {
+    let model = Arc::new(load_with(
+        &golden::model_dir(),
+        Provider::Cuda,
+        Latents::Auto,
+    ));
+    let run = |pipelining| {
+        let pace = Pace {
+            pipelining,
+            ..stream(1)
+        };
+        let parameters = stepping(&[900, 600]);
+        let mut engine = Engine::new(Arc::clone(&model), SIZE, pace, parameters).unwrap();
+        engine.warm_up().unwrap();
+        let mut pictures: Vec<_> = (0..9).map(|number| show(&mut engine, number)).collect();
+        pictures.extend(rest(&mut engine));
+        let spent = engine.spent();
+        assert!(spent.decode > std::time::Duration::ZERO, "{spent:?}");
+        pictures.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let (plain, pipelined) = (run(false), run(true));
+    assert_eq!(plain.len(), pipelined.len());
+    for (one, other) in plain.iter().zip(&pipelined) {
+        assert_close("picture", one, other, 1e-2);
+    }
+}

@@ -103,7 +103,11 @@ impl Landing {
 impl Landing {
     /// Remembers what the decoder was given, as a clean latent.
     pub(super) fn keep_latent(&mut self, given: &mut Slot, scaling: f32) {
-        let (_, values) = given.read().expect("tests run on the CPU");
+        given.fetch().expect("it can be copied");
+        if let Some(queue) = &self.queue {
+            queue.wait().expect("the device works");
+        }
+        let (_, values) = given.read().expect("it holds numbers");
         self.latent.clear();
         self.latent
             .extend(values.iter().map(|value| value * scaling));
