@@ -37,8 +37,9 @@ test: setup
 ## Build the Windows side and run its tests under wine; skipped, and said so, where that cannot be had
 test-windows:
 	@tests/windows
+	@tests/windows-elements
 
-## The elements themselves, in Windows' own gst-launch under wine; fetches 110 MB
+## Of these the elements alone, in Windows' own gst-launch under wine; fetches 130 MB
 test-windows-elements:
 	@tests/windows-elements
 

@@ -1,4 +1,4 @@
-"""Our elements in Windows' own gst-launch against `spout-peer`, another program that speaks Spout; both under wine.
+"""Our elements in Windows' own gst-launch against `spout-peer`, another program that speaks Spout; all under wine.
 
     windows-elements.py WINE BIN SCRATCH [NAME…]     only the tests whose names contain one of these
 
@@ -343,6 +343,21 @@ def test_an_adapter_is_chosen_by_number_and_one_that_is_not_there_is_named():
         assert f"no graphics adapter {wrong}, only 0 (" in text, text
         text = launch(f"spoutsrc adapter={wrong} ! fakesink").wait(fails=True)
         assert f"no graphics adapter {wrong}, only 0 (" in text, text
+
+
+def test_a_model_redraws_what_another_program_shares_and_shares_it_on():
+    out = file("drawn.bgra")
+    chain = (
+        "spoutsrc sender-name=Theirs ! videoconvert ! scopediffusion prompt=blueprint width=64 height=64 "
+        "! videoconvert ! video/x-raw,format=BGRA ! spoutsink sync=false sender-name=Drawn"
+    )
+    with running(peer("send", "Theirs", WIDTH, HEIGHT, "frames=3000")), running(launch(chain)):
+        launch(f"spoutsrc sender-name=Drawn num-buffers=10 ! filesink location={out}").wait()
+    pixels = out.read_bytes()
+    assert len(pixels) == 10 * WIDTH * HEIGHT * 4, len(pixels)
+    blue, red = sum(pixels[0::4]) / len(pixels[0::4]), sum(pixels[2::4]) / len(pixels[2::4])
+    # What comes in has as much red as the frame's number, and blue of a ramp to 63.
+    assert blue > red + 20 and blue > 60, f"no blueprint: blue {blue:.0f}, red {red:.0f}"
 
 
 def main():

@@ -10,7 +10,7 @@
 )]
 
 use std::env;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
 
 /// A library file that may be ONNX Runtime, and why it is looked at.
@@ -196,7 +196,7 @@ fn own_dir() -> Option<PathBuf> {
         address: *mut c_void,
     }
     unsafe extern "C" {
-        fn dladdr(address: *const c_void, info: *mut DlInfo) -> c_int;
+        fn dladdr(address: *const c_void, info: *mut DlInfo) -> std::ffi::c_int;
     }
     let null = std::ptr::null_mut();
     let mut info = DlInfo {
