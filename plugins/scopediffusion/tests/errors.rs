@@ -7,7 +7,7 @@ mod ground;
 use std::fs;
 use std::path::Path;
 
-use ground::{ELEMENT, caps, frame, init, run, strict};
+use ground::{ELEMENT, caps, copy_of_the_built_in_model, frame, init, run, strict};
 use gst::prelude::*;
 
 /// The error of an element that refuses to leave NULL.
@@ -34,29 +34,6 @@ fn refusal(set: impl Fn(&gst::Element)) -> (gst::glib::Error, String) {
 
 fn model_dir(path: &Path) -> impl Fn(&gst::Element) {
     move |element| element.set_property("model-dir", path.to_str().unwrap())
-}
-
-/// A copy of the built-in model to break.
-fn copy_of_the_built_in_model() -> tempfile::TempDir {
-    let scratch = tempfile::tempdir().unwrap();
-    copy(
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scope-tiny/model")),
-        scratch.path(),
-    );
-    scratch
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 #[test]

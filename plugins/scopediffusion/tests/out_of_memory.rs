@@ -5,9 +5,8 @@
 mod ground;
 
 use std::fs;
-use std::path::Path;
 
-use ground::{ELEMENT, caps, frame, init, strict};
+use ground::{ELEMENT, caps, copy_of_the_built_in_model, frame, init, strict};
 use gst::prelude::*;
 
 /// A field of protobuf that holds bytes.
@@ -66,21 +65,7 @@ fn insatiable() -> Vec<u8> {
 
 /// The built-in model with that decoder.
 fn too_large() -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let path = entry.unwrap().path();
-            let target = to.join(path.file_name().unwrap());
-            if path.is_dir() {
-                fs::create_dir(&target).unwrap();
-                copy(&path, &target);
-            } else {
-                fs::copy(&path, &target).unwrap();
-            }
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let built_in = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scope-tiny/model"));
-    copy(built_in, folder.path());
+    let folder = copy_of_the_built_in_model();
     fs::write(folder.path().join("vae_decoder/model.onnx"), insatiable()).unwrap();
     folder
 }

@@ -6,6 +6,8 @@
     reason = "each test binary uses its part of it, and a failing helper fails its test"
 )]
 
+use std::fs;
+use std::path::Path;
 use std::sync::Once;
 
 use gst::prelude::*;
@@ -145,4 +147,27 @@ pub(crate) fn drawn(harness: &mut gst_check::Harness) -> Vec<u8> {
         .push_and_pull(frame(&caps("RGB", 64, 48), 0))
         .unwrap();
     picture.map_readable().unwrap().to_vec()
+}
+
+/// A copy of the built-in model to break.
+pub(crate) fn copy_of_the_built_in_model() -> tempfile::TempDir {
+    let scratch = tempfile::tempdir().unwrap();
+    copy(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scope-tiny/model")),
+        scratch.path(),
+    );
+    scratch
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            fs::create_dir(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
 }
