@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("scope-controller", "webrtc-live"),
     ("webrtc-live", "foreign-text"),
     ("scope-tests", "fal-client"),
+    ("gst-plugin-spout", "foreign-text"),
     ("gst-plugin-spout", "texture-share"),
     ("scope-tests", "gst-plugin-falwebrtc"),
     ("scope-tests", "gst-plugin-scopediffusion"),

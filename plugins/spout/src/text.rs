@@ -1,7 +1,6 @@
 //! Strings from properties: whatever bytes, because a program may set a property to what is no text.
 
 use std::borrow::Cow;
-use std::ffi::CStr;
 
 use gst::glib;
 use gst::prelude::*;
@@ -12,20 +11,8 @@ pub(crate) struct Text(Vec<u8>);
 
 impl Text {
     /// The value of the property; none is empty.
-    #[allow(
-        unsafe_code,
-        reason = "the safe way panics in the caller's C code when the text is not UTF-8"
-    )]
     pub(crate) fn from_value(value: &glib::Value) -> Self {
-        if value.type_() != glib::Type::STRING {
-            return Self::default();
-        }
-        // SAFETY: a value that holds a string; what it points to lives as long as the value.
-        let text = unsafe {
-            let text = glib::gobject_ffi::g_value_get_string(value.as_ptr());
-            (!text.is_null()).then(|| CStr::from_ptr(text))
-        };
-        Self(text.map_or(Vec::new(), |text| text.to_bytes().to_vec()))
+        Self(foreign_text::bytes(value).unwrap_or_default().to_vec())
     }
 
     pub(crate) fn to_value(&self) -> glib::Value {
